@@ -1,0 +1,2 @@
+package deps
+import _ "github.com/extism/go-pdk"
