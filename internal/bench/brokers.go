@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// broker is a Kafka cluster of one broker in a process of its own.
+type broker struct {
+	name string // in tables
+	addr string
+	node int32
+	proc *process
+	adm  *kadm.Client
+}
+
+// startEmbedded runs the embedded broker in a child process of this program,
+// in memory.
+func startEmbedded(dir string) (*broker, error) {
+	port, err := freePort(1)
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	proc, err := start(dir, "embedded", exec.Command(self, "-child", "broker", "-port", strconv.Itoa(port)))
+	if err != nil {
+		return nil, err
+	}
+	b := &broker{name: "embedded broker", addr: fmt.Sprintf("127.0.0.1:%d", port), proc: proc}
+	return b, b.ready(10 * time.Second)
+}
+
+// serveEmbedded is the child's side.
+func serveEmbedded(port int) error {
+	c, err := kfake.NewCluster(kfake.Ports(port), kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{"message.max.bytes": "10485760"}))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	select {}
+}
+
+// ready waits for the broker and learns its node id.
+func (b *broker) ready(patience time.Duration) error {
+	if err := b.proc.waitPort(b.addr, patience); err != nil {
+		return err
+	}
+	cl, err := kgo.NewClient(kgo.SeedBrokers(b.addr))
+	if err != nil {
+		return err
+	}
+	b.adm = kadm.NewClient(cl)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	meta, err := b.adm.BrokerMetadata(ctx)
+	if err != nil {
+		return fmt.Errorf("metadata of %s: %w", b.name, err)
+	}
+	if len(meta.Brokers) != 1 {
+		return fmt.Errorf("metadata of %s: %d brokers, want 1", b.name, len(meta.Brokers))
+	}
+	b.node = meta.Brokers[0].NodeID
+	return nil
+}
+
+// fresh deletes and creates topics of one partition, so that what earlier
+// legs produced takes neither memory nor disk.
+func (b *broker) fresh(topics ...string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	b.adm.DeleteTopics(ctx, topics...)
+	for _, topic := range topics {
+		if err := b.create(ctx, topic); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *broker) create(ctx context.Context, topic string) error {
+	for {
+		resp, err := b.adm.CreateTopic(ctx, 1, 1, nil, topic)
+		if err == nil {
+			err = resp.Err
+		}
+		if err == nil {
+			return b.awaitLeader(ctx, topic)
+		}
+		if !errors.Is(err, kerr.TopicAlreadyExists) || ctx.Err() != nil {
+			return fmt.Errorf("create topic %s: %w", topic, err)
+		}
+		time.Sleep(20 * time.Millisecond) // being deleted
+	}
+}
+
+func (b *broker) awaitLeader(ctx context.Context, topic string) error {
+	for {
+		topics, err := b.adm.ListTopics(ctx, topic)
+		if err != nil {
+			return err
+		}
+		if d := topics[topic]; d.Err == nil && len(d.Partitions) == 1 && d.Partitions[0].Leader == b.node && d.Partitions[0].Err == nil {
+			return nil
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// fill writes at least size bytes of batches to a topic, directly, and returns its end
+// offset.
+func (b *broker) fill(topic string, batch []byte, records int, size int) (int64, error) {
+	c, err := dial(b.addr, nil)
+	if err != nil {
+		return 0, err
+	}
+	defer c.close()
+	req := produceRequest(topic, batch)
+	var end int64
+	for done := 0; done < size; done += len(batch) {
+		if err := c.send(req); err != nil {
+			return 0, err
+		}
+		n, body, err := c.receive()
+		if err == nil {
+			err = produceOK(n, body)
+		}
+		if err != nil {
+			return 0, fmt.Errorf("fill %s: %w", topic, err)
+		}
+		end += int64(records)
+	}
+	return end, nil
+}
+
+func (b *broker) stop() {
+	if b.adm != nil {
+		b.adm.Close()
+	}
+	b.proc.stop()
+}
+
+var _ = kmsg.ResourceTypeTopic
+var _ = strings.TrimSpace
