@@ -41,7 +41,7 @@ func sampleStream(n int) []byte {
 func TestNoAllocations(t *testing.T) {
 	records := sampleRecords(100, 100)
 	stream := sampleStream(100)
-	mem := make([]byte, EntriesSize(records, FieldsAll))
+	mem := AppendEntries(nil, records, FieldsAll)
 	var entry Entry
 	var verdict Verdict
 	info := Info{Topic: "t", ClientID: NullString{"c", true}}
