@@ -33,13 +33,20 @@ const (
 // [Manifest] as JSON.
 const ManifestSection = "sluice.plugin"
 
-// Limits of the contract, in bytes unless they say otherwise.
+// Limits of the contract, in bytes where the name says so.
 const (
 	// MaxCallBytes bounds a call's records as read with all fields, except
 	// for a call with a single record.
 	MaxCallBytes = 256 << 10
 	// MaxVerdictBytes bounds the verdict stream of one call.
 	MaxVerdictBytes = 16 << 20
+	// MaxVerdictHeaders bounds the headers set, removed and added by all the
+	// verdicts of one call together.
+	MaxVerdictHeaders = 1 << 18
+	// MaxPathLists and MaxPaths bound the lists of JSON paths that a stage
+	// registers, and the paths in all of them.
+	MaxPathLists = 64
+	MaxPaths     = 1024
 	// MaxReasonBytes bounds the text of a reject or dead-letter verdict.
 	MaxReasonBytes = 4 << 10
 )

@@ -11,10 +11,6 @@ const (
 	flagCritical = 1
 )
 
-// MaxVerdictHeaders bounds the headers set, removed and added by all the
-// verdicts of one call together.
-const MaxVerdictHeaders = 1 << 18
-
 // Verdict is one entry of a stream of verdicts.
 type Verdict struct {
 	Op       Op
