@@ -3,6 +3,7 @@ package meter
 import (
 	"errors"
 	"fmt"
+	"math"
 )
 
 // Version changes whenever Rewrite gives other bytes for the same module and options. It belongs into the key of every cache of
@@ -23,6 +24,10 @@ const (
 	StartExport = "sluice:meter/start"
 )
 
+// StackSpent is passed to the yield function in place of fuel when a call would pass the stack budget. The host ends the
+// call by panicking; a host that returns makes the guest trap as at `unreachable`.
+const StackSpent = math.MinInt64
+
 // Options are the limits that a module is held to. A zero field means the default given beside it.
 type Options struct {
 	ModuleSize   int    // bytes of the module; 32 MiB
@@ -33,12 +38,38 @@ type Options struct {
 	Functions    int    // functions defined in the module; 65,536
 	Globals      int    // globals; 4,096
 	Exports      int    // exports; 16,384
-	Segments     int    // element and data segments, each; 16,384
+	Segments     int    // element and data segments, each; 100,000 (Go makes 15,000 for 1 MB of code)
+	Elements     int    // entries of all element segments together; 262,144
 	FunctionSize int    // bytes of one function's body; 1 MiB
 	Locals       int    // parameters and locals of one function; 8,192
 	Nesting      int    // blocks, loops and ifs open at a time; 16,384
 	Stack        int64  // bytes of call stack, estimated; 4 MiB
 	Fuel         int64  // initial value of the fuel global; 0, so that the first charge yields
+}
+
+// withDefaults returns o with its zero fields set.
+func (o Options) withDefaults() Options {
+	setDefault(&o.ModuleSize, 32<<20)
+	setDefault(&o.MemoryPages, 512)
+	setDefault(&o.TableEntries, 65536)
+	setDefault(&o.Types, 8192)
+	setDefault(&o.Imports, 1024)
+	setDefault(&o.Functions, 65536)
+	setDefault(&o.Globals, 4096)
+	setDefault(&o.Exports, 16384)
+	setDefault(&o.Segments, 100000)
+	setDefault(&o.Elements, 262144)
+	setDefault(&o.FunctionSize, 1<<20)
+	setDefault(&o.Locals, 8192)
+	setDefault(&o.Nesting, 16384)
+	setDefault(&o.Stack, 4<<20)
+	return o
+}
+
+func setDefault[T int | uint32 | int64](field *T, value T) {
+	if *field == 0 {
+		*field = value
+	}
 }
 
 // Info describes a rewritten module. Indices are those of the rewritten module.
@@ -115,7 +146,12 @@ func (e *Error) Unwrap() error { return e.Err }
 //
 // Custom sections are dropped, except for the module's, functions' and locals' names in the name section.
 func Rewrite(wasm []byte, opt Options) (out []byte, info Info, err error) {
-	return nil, Info{}, &Error{Err: ErrUnsupported, Function: -1, Detail: "rewriting is not written yet"}
+	m := module{in: wasm, opt: opt.withDefaults()}
+	if !m.rewrite() {
+		return nil, Info{}, m.err
+	}
+	m.info.StackBytes = m.opt.Stack
+	return m.out, m.info, nil
 }
 
 // Verify checks that out, a module made by Rewrite, is metered as info says, without any of Rewrite's code: every function and every loop
