@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/xeipuuv/gojsonschema"
 
@@ -93,5 +94,6 @@ func (s schema) Check(value []byte) (abi.Status, []string) {
 	for _, e := range result.Errors() {
 		texts = append(texts, e.String())
 	}
+	slices.Sort(texts) // the judge's own order changes from run to run
 	return abi.StatusInvalid, texts
 }
