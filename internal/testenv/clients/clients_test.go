@@ -114,6 +114,10 @@ func TestRoundTrip(t *testing.T) {
 
 // TestRefusal has a broker refuse records (null keys on a compacted topic), so
 // that how each client tells of it is known before a gateway does the same.
+//
+// librdkafka does not take back the sequence numbers of a refused batch when
+// its transaction is aborted: the next one fails too (OUT_OF_ORDER_SEQUENCE_NUMBER)
+// and, aborted as well, heals it. Hence the third group.
 func TestRefusal(t *testing.T) {
 	compact := "compact"
 	for i, producer := range all(t) {
@@ -126,7 +130,7 @@ func TestRefusal(t *testing.T) {
 				createTopic(t, topic, 1, map[string]*string{"cleanup.policy": &compact})
 				good := []Record{{ID: "a", Key: []byte("k"), Value: []byte("1")}, {ID: "b", Value: []byte("2")}}
 				results, err := producer.Produce(t.Context(), Produce{Bootstrap: kafka.Bootstrap(), Topic: topic, Mode: mode,
-					Groups: []Group{{Records: good}, {Records: good[:1]}}})
+					Groups: []Group{{Records: good}, {Records: good[:1]}, {Records: good[:1]}}})
 				if err != nil {
 					t.Fatalf("%v: %v", mode, err)
 				}
@@ -136,7 +140,10 @@ func TestRefusal(t *testing.T) {
 				if mode == Transactional && results[0].Transaction == "committed" {
 					t.Errorf("the transaction with refused records was committed")
 				}
-				if refused := results[1].Refused(); len(refused) > 0 {
+				if refused := results[2].Refused(); len(refused) > 0 {
+					t.Errorf("%v: a record after was refused: %v", mode, refused)
+				}
+				if refused := results[1].Refused(); len(refused) > 0 && !(mode == Transactional && producer.Name() == "confluent-kafka") {
 					t.Errorf("%v: the record after was refused: %v", mode, refused)
 				}
 				t.Logf("%v: %v %v", mode, results[0].Acks, results[0].Transaction)

@@ -68,9 +68,6 @@ def produce(command):
             try:
                 if group["abort"] or any(a.get("error") for a in acks):
                     producer.abort_transaction(30)
-                    # librdkafka purges its queues in the background and takes
-                    # the first records of the next transaction with them.
-                    time.sleep(0.3)
                     result["transaction"] = "aborted"
                 else:
                     producer.commit_transaction(30)
