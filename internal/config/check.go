@@ -141,7 +141,7 @@ func (c *checker) listener(at string, l *Listener) {
 		c.missing(at+".bind", "say host:port, such as 0.0.0.0:19092")
 		return
 	}
-	bound, _, err := splitAddr(l.Bind, 1)
+	bound, _, err := splitAddr(l.Bind, 0)
 	if err != nil {
 		c.problem(at+".bind", "%v", err)
 		return
@@ -151,8 +151,14 @@ func (c *checker) listener(at string, l *Listener) {
 			c.missing(at+".advertise", fmt.Sprintf("clients cannot connect to %q: name the host that they reach this gateway by", bound))
 		}
 		l.Advertise = bound
-	} else if strings.ContainsAny(l.Advertise, ":/ ") && net.ParseIP(l.Advertise) == nil {
-		c.problem(at+".advertise", "%q is not a host: leave out scheme and port, which is that of bind", l.Advertise)
+		return
+	}
+	host, _, err := splitAddr(l.Advertise, 1)
+	if err != nil {
+		host = l.Advertise // without a port
+	}
+	if host == "" || strings.ContainsAny(host, ":/ ") && net.ParseIP(host) == nil {
+		c.problem(at+".advertise", "%q is not a host: write a name or an address, without a scheme", l.Advertise)
 	}
 }
 

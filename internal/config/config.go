@@ -47,8 +47,9 @@ type Config struct {
 	// CacheDir holds compiled modules; it is created with mode 0700. Default: "sluice" under the user's cache directory.
 	CacheDir string `yaml:"cache_dir"`
 
-	// Path is the file that was read, "" for none.
-	Path string
+	// Files are the absolute paths of all files that this configuration is made of: the file itself, those that references
+	// read, documents and modules. When one changes, it is time to load it again.
+	Files []string
 	// Warnings are things that work but may not be what was meant. They are shown by "sluice config check".
 	Warnings Problems
 
@@ -83,10 +84,10 @@ type Listener struct {
 	Name string `yaml:"name"`
 	// Cluster names the cluster. It may be left out where there is only one.
 	Cluster string `yaml:"cluster"`
-	// Bind is host:port to listen at.
+	// Bind is host:port to listen at; with port 0 the system chooses all ports.
 	Bind string `yaml:"bind"`
-	// Advertise is the host that clients are told to connect to. Default: the host of Bind, which must then be one that
-	// clients can reach.
+	// Advertise is the host that clients are told to connect to, or host:port where something on the way moves the ports,
+	// port being the bootstrap's. Default: the host of Bind, which must then be one that clients can reach.
 	Advertise string `yaml:"advertise"`
 }
 
@@ -190,19 +191,19 @@ const DefaultAdminBind = "127.0.0.1:9642"
 type Limits struct {
 	// RequestBytes is the largest frame accepted from a client. Default: 100MiB, as in brokers.
 	RequestBytes Bytes `yaml:"request_bytes"`
-	// ResponseBytes is the largest frame accepted from a broker. Default: 256MiB.
+	// ResponseBytes is the largest frame accepted from a broker. Default: 1GiB.
 	ResponseBytes Bytes `yaml:"response_bytes"`
-	// OpenedBytes is the memory for records that stages look at, over all connections. Connections wait for it. Default:
-	// 256MiB.
+	// OpenedBytes is the memory for requests that are opened for stages, over all connections, and as much again for
+	// responses. Connections wait for their share. Default: 256MiB.
 	OpenedBytes Bytes `yaml:"opened_bytes"`
 	// Connections is the largest number of client connections at a time. Default: 10000.
 	Connections int `yaml:"connections"`
-	// InFlight is the largest number of requests of one connection that wait for an answer. Default: 128.
+	// InFlight is the largest number of requests of one connection that wait for an answer. Default: 256.
 	InFlight int `yaml:"in_flight"`
 }
 
 func (l *Limits) setDefaults() {
-	*l = Limits{RequestBytes: 100 << 20, ResponseBytes: 256 << 20, OpenedBytes: 256 << 20, Connections: 10_000, InFlight: 128}
+	*l = Limits{RequestBytes: 100 << 20, ResponseBytes: 1 << 30, OpenedBytes: 256 << 20, Connections: 10_000, InFlight: 256}
 }
 
 // Log says how much is logged, and how.

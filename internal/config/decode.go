@@ -18,6 +18,7 @@ type decoder struct {
 	src      *source
 	dir      string // where relative paths start: the directory of the file
 	lookup   func(name string) (string, bool)
+	files    []string // what references were read from
 	problems Problems
 }
 
@@ -208,6 +209,7 @@ func (d *decoder) resolve(kind, name string) (string, error) {
 		}
 		return "", fmt.Errorf("the environment variable %s is not set", name)
 	case "file":
+		d.files = append(d.files, d.abs(name))
 		text, err := os.ReadFile(d.abs(name))
 		if err != nil {
 			return "", err

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/knadh/koanf/providers/confmap"
@@ -45,7 +46,7 @@ func Parse(path string, text []byte, environ []string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the directory of %s: %w", path, err)
 	}
-	cfg := &Config{Path: path, src: src}
+	cfg := &Config{src: src}
 	d := &decoder{src: src, dir: dir, lookup: lookup(environ), problems: m.problems}
 	d.value("", k.Raw(), reflect.ValueOf(cfg).Elem())
 
@@ -55,6 +56,8 @@ func Parse(path string, text []byte, environ []string) (*Config, error) {
 	if err := c.problems.Err(); err != nil {
 		return nil, err
 	}
+	cfg.Files = append([]string{filepath.Join(dir, filepath.Base(path))}, d.files...)
+	cfg.addFiles()
 	return cfg, nil
 }
 
@@ -80,4 +83,20 @@ func lookup(environ []string) func(string) (string, bool) {
 		value, ok := vars[name]
 		return value, ok
 	}
+}
+
+// addFiles adds the files that settings name.
+func (c *Config) addFiles() {
+	for _, doc := range c.Documents {
+		c.Files = append(c.Files, doc.File)
+	}
+	for _, p := range c.Pipelines {
+		for _, s := range p.Stages {
+			if IsFile(s.Plugin) {
+				c.Files = append(c.Files, s.Plugin)
+			}
+		}
+	}
+	slices.Sort(c.Files)
+	c.Files = slices.Compact(c.Files)
 }

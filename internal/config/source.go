@@ -66,6 +66,7 @@ func (s *source) problemAt(places map[string]place, path, format string, args ..
 // parse turns a YAML document into plain values (map[string]any, []any, string, bool, int64, uint64, float64, nil)
 // and records where each of them stands.
 func (s *source) parse(text []byte) (map[string]any, Problems) {
+	text = protect(text)
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	var doc yaml.Node
 	switch err := dec.Decode(&doc); {
@@ -90,6 +91,17 @@ func (s *source) parse(text []byte) (map[string]any, Problems) {
 	}
 	return nil, Problems{s.problem("", "the file must be a mapping with keys such as clusters, listeners and pipelines")}
 }
+
+// YAML wants ${file:/x} in quotes inside { } and [ ], and nobody expects that. So the braces of references are replaced by
+// < and >, which mean nothing to YAML and are as wide, so that columns stay true, and put back into what was read.
+var (
+	writtenReference   = regexp.MustCompile(`\$\{((?:file|env):[^{}"'\r\n]*)\}`)
+	protectedReference = regexp.MustCompile(`\$<((?:file|env):[^<>]*)>`)
+)
+
+func protect(text []byte) []byte { return writtenReference.ReplaceAll(text, []byte("$$<$1>")) }
+
+func unprotect(text string) string { return protectedReference.ReplaceAllString(text, "$${$1}") }
 
 // yamlPrefix is what the parser puts before its messages. Its line is where the thing began that is not well formed,
 // which may be far from the mistake.
@@ -218,7 +230,7 @@ func (t *treeBuilder) scalar(path string, n *yaml.Node) any {
 		}
 		t.problem(path, n, "%s is not a number that can be used here: put it in quotes if it is text", n.Value)
 	case "!!str", "!!timestamp":
-		return n.Value
+		return unprotect(n.Value)
 	default:
 		t.problem(path, n, "the tag %s is not supported", n.Tag)
 	}
