@@ -102,7 +102,7 @@ func reason(s sluice.Schema, b *sluice.Batch, i int) string {
 // annotate adds the header to invalid records and takes it from the others:
 // behind this stage the header is the stage's word and nobody else's.
 func (v *validate) annotate(b *sluice.Batch, s sluice.Schema, statuses []sluice.Status, invalid int) {
-	forged := hasHeaders(b)
+	forged := b.HasHeaders() // most producers send none
 	if forged {
 		for r := range b.Records(sluice.FieldHeaders) {
 			if statuses[r.Index] != sluice.StatusInvalid && hasErrorHeader(r.Headers) {
@@ -116,17 +116,6 @@ func (v *validate) annotate(b *sluice.Batch, s sluice.Schema, statuses []sluice.
 		}
 		b.AddHeader(i, errorHeader, v.errorValue(s, b, i))
 	})
-}
-
-// hasHeaders reports whether any record has headers. It reads lengths only:
-// most producers send none.
-func hasHeaders(b *sluice.Batch) bool {
-	for r := range b.Records(0) {
-		if r.NumHeaders > 0 {
-			return true
-		}
-	}
-	return false
 }
 
 func hasErrorHeader(headers []sluice.Header) bool {

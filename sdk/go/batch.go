@@ -1,6 +1,7 @@
 package sluice
 
 import (
+	"encoding/binary"
 	"iter"
 	"strings"
 	"time"
@@ -215,6 +216,32 @@ func (b *Batch) readEntries(f Fields) []byte {
 		b.host.Read(uint32(f), 0, uint32(b.n), u.room())
 	}
 	return u.room()
+}
+
+// HasHeaders reports whether any record has headers. It costs much less than
+// reading them.
+func (b *Batch) HasHeaders() bool {
+	const head, count = 16, 12 // an entry without fields; where in it the number of headers is
+	entries := b.readEntries(0)
+	if b.fields != 0 {
+		return b.anyHeaders(entries)
+	}
+	var any uint32
+	for entries = entries[:b.n*head]; len(entries) >= head; entries = entries[head:] {
+		any |= binary.LittleEndian.Uint32(entries[count:])
+	}
+	return any != 0
+}
+
+// anyHeaders is HasHeaders where fields of the records have been read before.
+func (b *Batch) anyHeaders(entries []byte) bool {
+	var r Record
+	for range b.n {
+		if entries = r.next(entries, b.fields); r.NumHeaders > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // ReadPart copies bytes of one field of one record (FieldKey, FieldValue or the encoded
