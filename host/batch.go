@@ -45,7 +45,7 @@ type Result struct {
 	// The elements are valid until the Result is used again, and as long as the memory of the batch is.
 	Outcomes []Outcome
 
-	scratch scratch
+	pass pass // what a batch on its way needs, kept for the next one
 }
 
 // Outcome is what became of one record.

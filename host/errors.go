@@ -20,7 +20,7 @@ var ErrModule = errors.New("unusable module")
 // Cause says why a guest call failed.
 type Cause string
 
-// Causes. All but CauseHostBug, CauseDeadline and CauseCanceled are the guest's and can prove a record poisonous.
+// Causes. The first six are the guest's and can prove a record poisonous; the others never do.
 const (
 	CauseTrap     Cause = "trap"     // unreachable, out of bounds, call stack exhausted, ...
 	CauseGuest    Cause = "guest"    // the guest returned a failure
@@ -28,14 +28,23 @@ const (
 	CauseMemory   Cause = "memory"   // a trap after memory was refused
 	CauseVerdict  Cause = "verdict"  // wrong, undeclared or too many verdicts
 	CauseABI      Cause = "abi"      // a host function was called with arguments that the ABI forbids
+	CauseConfig   Cause = "config"   // something that the guest relies on is configured wrong, such as a document
+	CauseStart    Cause = "start"    // no instance could be started
 	CauseDeadline Cause = "deadline" // more time than Limits.Deadline
 	CauseCanceled Cause = "canceled" // the context of the call ended
 	CauseHostBug  Cause = "host-bug" // a panic in a host function: a mistake of ours
 )
 
-// blamesGuest reports whether a failure says something about the guest and its records.
-func (c Cause) blamesGuest() bool {
-	return c != CauseHostBug && c != CauseDeadline && c != CauseCanceled
+// provesPoison reports whether a record is poisonous with which alone a call failed like this.
+func (e *GuestError) provesPoison() bool {
+	if e.starting {
+		return false
+	}
+	switch e.Cause {
+	case CauseTrap, CauseGuest, CauseFuel, CauseMemory, CauseVerdict, CauseABI:
+		return true
+	}
+	return false
 }
 
 // GuestError is the failure of one guest call. Error gives one line; %+v adds the trace.
@@ -45,6 +54,8 @@ type GuestError struct {
 	Text     string // one line
 	Trace    string // WebAssembly stack trace, for CauseHostBug the Go stack; may be empty
 	Err      error  // what Text was made from, where there is something to unwrap
+
+	starting bool // the call was part of starting an instance, and says nothing about records
 }
 
 func (e *GuestError) Error() string { return e.Function + ": " + e.Text }

@@ -15,7 +15,7 @@ import (
 )
 
 // MaxBytes bounds what a guest may allocate in one call, freed blocks included.
-const MaxBytes = 32 << 20
+const MaxBytes = 4 << 20
 
 // keepBytes is the largest buffer that is kept for the next call.
 const keepBytes = 256 << 10
@@ -48,7 +48,7 @@ func (s *Store) Reset(input []byte) {
 	s.out, s.err = block{}, block{}
 }
 
-// Alloc returns the handle of n new zero bytes, 0 if there is no room for them.
+// Alloc returns the handle of n new zero bytes, 0 if n is 0 or there is no room for them.
 func (s *Store) Alloc(n uint64) uint64 {
 	if n == 0 || n > MaxBytes {
 		return 0

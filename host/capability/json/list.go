@@ -2,7 +2,7 @@
 //
 // A [List] is compiled from paths once, when a guest is configured. [Reader.Get] then walks over a text once, whatever the number of
 // paths, validates all of it, and returns what stands at each path as views of the text. Nothing is allocated for what no path
-// leads to. A text is accepted exactly if encoding/json accepts it.
+// leads to. A text is accepted exactly if it is UTF-8 and encoding/json accepts it.
 //
 // A path is a singular query of RFC 9535, so that it leads to one value at most. Where an object repeats a name the last member counts, as
 // in encoding/json and in JavaScript.
@@ -14,7 +14,7 @@ import (
 )
 
 // MaxPaths bounds the paths of a list.
-const MaxPaths = 256
+const MaxPaths = 1024
 
 // List is a compiled list of paths. It does not change and may be used from several goroutines at once.
 type List struct {

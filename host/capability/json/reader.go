@@ -1,6 +1,7 @@
 package json
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
 	"strconv"
@@ -32,6 +33,9 @@ func (r *Reader) Get(l *List, text []byte, values []abi.JSONValue) abi.JSONStatu
 	clear(values)
 	if text == nil {
 		return abi.JSONNull
+	}
+	if !utf8.Valid(text) {
+		return abi.JSONBad
 	}
 	r.b, r.i, r.depth, r.values, r.buf = text, 0, 0, values, r.buf[:0]
 	if cap(r.seen) < l.nodes {
@@ -136,7 +140,7 @@ func (r *Reader) object(n *node) bool {
 
 // member returns the node for a member's name, as written without its quotes; nil if nobody asks for it.
 func (r *Reader) member(n *node, raw []byte) *node {
-	if !plain(raw) {
+	if bytes.IndexByte(raw, '\\') >= 0 {
 		start := len(r.buf)
 		r.buf = appendDecoded(r.buf, raw)
 		raw = r.buf[start:]
@@ -259,7 +263,7 @@ func (r *Reader) taken(text []byte) abi.JSONValue {
 		return abi.JSONValue{Kind: abi.KindArray, Text: text}
 	case '"':
 		raw := text[1 : len(text)-1 : len(text)-1]
-		if plain(raw) {
+		if bytes.IndexByte(raw, '\\') < 0 {
 			return abi.JSONValue{Kind: abi.KindString, Text: raw}
 		}
 		start := len(r.buf)
@@ -272,18 +276,6 @@ func (r *Reader) taken(text []byte) abi.JSONValue {
 		f = 0
 	}
 	return abi.JSONValue{Kind: abi.KindNumber, Number: f, Text: text}
-}
-
-// plain reports whether a string means what it says: no escapes, nothing that may be wrong UTF-8.
-func plain(raw []byte) bool {
-	ascii := true
-	for _, c := range raw {
-		if c == '\\' {
-			return false
-		}
-		ascii = ascii && c < utf8.RuneSelf
-	}
-	return ascii || utf8.Valid(raw)
 }
 
 // skip passes one value of any depth, without recursion.
@@ -493,15 +485,15 @@ func hex4(b []byte) (rune, bool) {
 	return v, true
 }
 
-// appendDecoded appends what a valid string, as written without its quotes, stands for. Wrong UTF-8 and unpaired surrogates become U+FFFD.
+// appendDecoded appends what a valid string, as written without its quotes, stands for. Unpaired surrogates become U+FFFD.
 func appendDecoded(dst, raw []byte) []byte {
 	for len(raw) > 0 {
-		if c := raw[0]; c != '\\' {
-			ch, n := utf8.DecodeRune(raw)
-			dst = utf8.AppendRune(dst, ch)
-			raw = raw[n:]
-			continue
+		n := bytes.IndexByte(raw, '\\')
+		if n < 0 {
+			return append(dst, raw...)
 		}
+		dst = append(dst, raw[:n]...)
+		raw = raw[n:]
 		c := raw[1]
 		raw = raw[2:]
 		switch c {

@@ -1,0 +1,2 @@
+;; Calls read in _initialize, where it may not.
+(module (import "sluice:batch/1" "read" (func $read (param i32 i32 i32 i32 i32) (result i32)))  (memory (export "memory") 1) (func (export "sluice_abi_v1")) (func (export "sluice_process") (param i32 i32) (result i32) (i32.const 0)) (func (export "_initialize") (drop (call $read (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))))
