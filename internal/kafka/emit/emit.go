@@ -5,23 +5,34 @@
 // they are delivered at least once: after a failure that the gateway's client repeats, a record may be there twice, and
 // [HeaderSource] tells which ones are the same.
 //
-// Beside its own headers a record has, in this order:
+// Behind its own headers a record has, in this order:
 //
 //	sluice.source  {"cluster":"main","topic":"orders","partition":3,"producer_id":4,"epoch":0,"sequence":17,"index":2}
 //	sluice.reason  the text that the stage gave
 //	sluice.stage   pipeline/stage
 //
-// with producer_id, epoch and sequence -1 for producers that are not idempotent, and "offset" in place of these three for a record that was diverted on fetch.
-// Key, value, headers and timestamp are the original's.
+// with producer_id, epoch and sequence -1 for producers that are not idempotent, and with "offset" in place of these three for a record that was diverted on
+// fetch. Key, value, headers and timestamp are the original's. A target topic that does not exist is made if the brokers are set to do so
+// (auto.create.topics.enable).
 package emit
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
 
 	"github.com/sluicegate/sluice/abi"
 )
@@ -44,7 +55,7 @@ type Config struct {
 	Cluster   string // its name, for HeaderSource
 	Bootstrap []string
 	SASL      *SASL // nil: none
-	// Timeout bounds one Emit; 0 means 10 s.
+	// Timeout bounds one Emit, and one Metadata; 0 means 10 s.
 	Timeout time.Duration
 	// Dial opens connections; nil: plaintext TCP.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
@@ -74,16 +85,166 @@ type Record struct {
 }
 
 // Client is a client of one cluster. It may be used by several goroutines at once.
-type Client struct{}
+type Client struct {
+	cfg Config
+	kgo *kgo.Client
+}
 
 // New returns a Client. It connects when it is first used.
-func New(cfg Config) (*Client, error) { return &Client{}, nil }
+func New(cfg Config) (*Client, error) {
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 10 * time.Second
+	}
+	opts := []kgo.Opt{
+		kgo.SeedBrokers(cfg.Bootstrap...),
+		kgo.ClientID("sluice"),
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.ProducerLinger(0),
+		kgo.ProduceRequestTimeout(cfg.Timeout),
+		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(partitionOf)),
+		kgo.AllowAutoTopicCreation(),
+		kgo.RetryTimeout(cfg.Timeout),
+		// A missing topic is asked for again soon: the client of the gateway waits.
+		kgo.MetadataMinAge(250 * time.Millisecond),
+		kgo.UnknownTopicRetries(4),
+	}
+	if cfg.Dial != nil {
+		opts = append(opts, kgo.Dialer(cfg.Dial))
+	}
+	if cfg.SASL != nil {
+		mechanism, err := mechanismOf(*cfg.SASL)
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, kgo.SASL(mechanism))
+	}
+	client, err := kgo.NewClient(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("the gateway's own client: %w", err)
+	}
+	return &Client{cfg: cfg, kgo: client}, nil
+}
 
-// Emit writes records and returns nil once all of them are acknowledged. It keeps nothing of its arguments.
-func (c *Client) Emit(ctx context.Context, records []Record) error { return nil }
+func mechanismOf(s SASL) (sasl.Mechanism, error) {
+	switch strings.ToUpper(s.Mechanism) {
+	case "PLAIN":
+		return plain.Auth{User: s.Username, Pass: s.Password}.AsMechanism(), nil
+	case "SCRAM-SHA-256":
+		return scram.Auth{User: s.Username, Pass: s.Password}.AsSha256Mechanism(), nil
+	case "SCRAM-SHA-512":
+		return scram.Auth{User: s.Username, Pass: s.Password}.AsSha512Mechanism(), nil
+	}
+	return nil, fmt.Errorf("service account: mechanism %q: want PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512", s.Mechanism)
+}
 
-// Metadata asks any broker for the brokers of the cluster.
-func (c *Client) Metadata(ctx context.Context) (*kmsg.MetadataResponse, error) { return nil, nil }
+// partitionOf chooses the target's partition by the source's, which Emit leaves in the record, so that order is kept.
+func partitionOf(string) func(r *kgo.Record, n int) int {
+	return func(r *kgo.Record, n int) int { return int(max(0, r.Partition)) % n }
+}
+
+// Emit writes records and returns nil once all of them are acknowledged; after an error some of them may have been written. It keeps nothing of its
+// arguments.
+func (c *Client) Emit(ctx context.Context, records []Record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	// Room for all: a callback that comes after Emit has returned must not wait.
+	done := make(chan error, len(records))
+	for i := range records {
+		r, err := c.record(&records[i])
+		if err != nil {
+			return err
+		}
+		// ctx bounds the waiting, not RecordDeliveryTimeout, which counts from a record's timestamp: that is the original's and may be old.
+		c.kgo.Produce(ctx, r, func(_ *kgo.Record, err error) { done <- err })
+	}
+	var first error
+	for range records {
+		select {
+		case err := <-done:
+			if first == nil {
+				first = err
+			}
+		case <-ctx.Done():
+			// Records that were sent and not answered cannot be called back.
+			return explain(records[0].Topic, fmt.Errorf("no acknowledgement in time: %w", ctx.Err()))
+		}
+	}
+	if first == nil {
+		return nil
+	}
+	return explain(records[0].Topic, first)
+}
+
+// explain says what to do, where something can be done.
+func explain(topic string, err error) error {
+	switch {
+	case errors.Is(err, kerr.UnknownTopicOrPartition):
+		return fmt.Errorf("topic %s: %w: create it", topic, err)
+	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.ClusterAuthorizationFailed):
+		return fmt.Errorf("topic %s: %w: allow the cluster's service_account to write to it", topic, err)
+	}
+	return fmt.Errorf("topic %s: %w", topic, err)
+}
+
+// source is the JSON of HeaderSource.
+type source struct {
+	Cluster    string `json:"cluster"`
+	Topic      string `json:"topic"`
+	Partition  int32  `json:"partition"`
+	ProducerID *int64 `json:"producer_id,omitempty"`
+	Epoch      *int16 `json:"epoch,omitempty"`
+	Sequence   *int32 `json:"sequence,omitempty"`
+	Offset     *int64 `json:"offset,omitempty"`
+	Index      int32  `json:"index"`
+}
+
+// record copies r: kgo may still hold what it was given when Emit has returned because time was up.
+func (c *Client) record(r *Record) (*kgo.Record, error) {
+	s := r.Source
+	src := source{Cluster: c.cfg.Cluster, Topic: s.Topic, Partition: s.Partition, Index: s.Index}
+	if s.Offset >= 0 {
+		src.Offset = &s.Offset
+	} else {
+		src.ProducerID, src.Epoch, src.Sequence = &s.ProducerID, &s.Epoch, &s.Sequence
+	}
+	origin, err := json.Marshal(src)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", HeaderSource, err)
+	}
+	out := &kgo.Record{
+		Topic: strings.Clone(r.Topic), Partition: s.Partition,
+		Key: bytes.Clone(r.Record.Key), Value: bytes.Clone(r.Record.Value),
+		Headers: make([]kgo.RecordHeader, 0, len(r.Record.Headers)+3),
+	}
+	if r.Record.Timestamp >= 0 {
+		out.Timestamp = time.UnixMilli(r.Record.Timestamp)
+	}
+	for _, h := range r.Record.Headers {
+		out.Headers = append(out.Headers, kgo.RecordHeader{Key: strings.Clone(h.Name), Value: bytes.Clone(h.Value)})
+	}
+	out.Headers = append(out.Headers,
+		kgo.RecordHeader{Key: HeaderSource, Value: origin},
+		kgo.RecordHeader{Key: HeaderReason, Value: []byte(r.Reason)},
+		kgo.RecordHeader{Key: HeaderStage, Value: []byte(r.Stage)},
+	)
+	return out, nil
+}
+
+// Metadata asks any broker for the brokers of the cluster. No topics are asked for.
+func (c *Client) Metadata(ctx context.Context) (*kmsg.MetadataResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = []kmsg.MetadataRequestTopic{} // none; null would be all
+	resp, err := req.RequestWith(ctx, c.kgo)
+	if err != nil {
+		return nil, fmt.Errorf("ask for metadata: %w", err)
+	}
+	return resp, nil
+}
 
 // Close gives up what is under way and closes all connections.
-func (c *Client) Close() {}
+func (c *Client) Close() { c.kgo.Close() }
