@@ -1,0 +1,142 @@
+package gateway
+
+import (
+	"unsafe"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluicegate/sluice/internal/kafka/wire"
+)
+
+// Fetch: record sets of partitions.
+//
+//	v0-3   may bring message sets of the formats before magic 2; v3 max bytes
+//	v4     isolation level, aborted transactions; v5 log start offset
+//	v7     incremental fetch sessions: the broker knows which partitions are wanted
+//	v9     leader epochs; v10 zstd; v11 rack, preferred read replica
+//	v12    flexible
+//	v13    topic ids in place of names
+//	v15    replica state in place of the replica id, for brokers
+//	v16    node endpoints in a tagged field at the very end of the response, behind all records
+//	v17-18 only for brokers
+//
+// Offered to v15: with v16 every response, however large, would have to be gone through for an address at its end, or held back whole, and clients lose nothing
+// but one Metadata request when a leader moves. So a response that no pipeline is for is relayed unread.
+//
+// Responses are opened only if the request, or its session, has a topic that a fetch pipeline matches or that may hold markers (fetch_open.go).
+func fetchRow() row {
+	return row{key: 1, max: 15, request: fetch}
+}
+
+// fetchAnswer is what the response to a fetch request has to be looked at for.
+type fetchAnswer struct {
+	begins  bool // it may begin a session
+	session fetchSession
+}
+
+func fetch(c *conn, h wire.RequestHeader) error {
+	generation := c.g.routes.generation.Load() // before the routes: an older one than theirs only costs a session
+	routes := c.g.routes.acquire()
+	defer routes.release()
+	if !routes.opensFetch() {
+		c.fetches.forget()
+		return c.pass(h, nil)
+	}
+	return c.openRequest(func(body []byte) error {
+		req, err := scanFetch(body, h)
+		if err != nil {
+			return err
+		}
+		answer, ok, err := c.planFetch(h, req, routes, generation)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			resp := kmsg.NewPtrFetchResponse()
+			resp.ErrorCode = kerr.FetchSessionIDNotFound.Code
+			return c.reply(h, resp)
+		}
+		e := entry{key: h.Key, version: h.Version, correlation: h.CorrelationID, fetch: &answer}
+		switch {
+		case answer.session.opened:
+			req.lower(body, c.g.cfg.Limits.FetchBytes, c.g.cfg.Limits.FetchPartitionBytes)
+			e.respond = respondFetch
+		case answer.begins:
+			e.respond = noteSession
+		}
+		if err := c.expect(e); err != nil {
+			return err
+		}
+		return c.send(body)
+	})
+}
+
+// planFetch decides whether the response to a request is opened. ok is false for a session that is not known.
+func (c *conn) planFetch(h wire.RequestHeader, req *fetchRequest, routes *Routes, generation int64) (a fetchAnswer, ok bool, err error) {
+	a.session = fetchSession{generation: generation}
+	incremental := req.epoch > 0
+	if incremental {
+		known, found := c.fetches.get(req.session)
+		if !found || known.generation != generation {
+			c.fetches.end(req.session)
+			return a, false, nil
+		}
+		a.session = known
+	} else {
+		a.begins = req.epoch == sessionBegins && h.Version >= 7
+		c.fetches.end(req.session)
+	}
+	if a.session.opened {
+		// It stays opened. Ids that are new have to be known when the response comes.
+		return a, true, c.resolveFetched(h, req)
+	}
+	if err := c.resolveFetched(h, req); err != nil {
+		return a, false, err
+	}
+	for _, t := range req.topics {
+		name := unsafe.String(unsafe.SliceData(t.name), len(t.name))
+		known := true
+		if h.Version >= 13 {
+			name, known = c.cluster.topic(t.id)
+		}
+		// A topic that is not known now may be known to the broker in a moment: its response is opened, and shows nothing.
+		if !known || routes.match(c.cluster.cfg.Name, name).opensFetch() {
+			a.session.opened = true
+			break
+		}
+	}
+	if incremental && a.session.opened {
+		c.fetches.begin(req.session, a.session)
+	}
+	return a, true, nil
+}
+
+func (c *conn) resolveFetched(h wire.RequestHeader, req *fetchRequest) error {
+	if h.Version < 13 {
+		return nil
+	}
+	ids := make([]topicID, len(req.topics))
+	for i := range req.topics {
+		ids[i] = req.topics[i].id
+	}
+	return c.resolve(ids)
+}
+
+// noteSession relays a response unread, but for the id of a session that it begins.
+func noteSession(c *conn, e *entry, _ int32) error {
+	prefix, err := c.ur.Peek(64)
+	if err != nil {
+		return upstreamError{err}
+	}
+	head, err := responseHead(prefix, e)
+	if err != nil {
+		return err
+	}
+	r := cursorAt(prefix, head, false)
+	r.take(4 + 2) // throttle time, error code
+	if id := r.int32(); id != 0 {
+		c.fetches.begin(id, e.fetch.session)
+	}
+	return c.relayAnswer()
+}
