@@ -41,7 +41,11 @@
 // them.
 package wire
 
-import "errors"
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
 
 // Errors of a [Reader]. All of them are final for the connection.
 var (
@@ -49,7 +53,7 @@ var (
 	ErrFrameSize = errors.New("frame size out of bounds")
 	// ErrTLS is a TLS record at the beginning of a plaintext connection.
 	ErrTLS = errors.New("peer speaks TLS on a plaintext connection")
-	// ErrHTTP is an HTTP request at the beginning of a connection.
+	// ErrHTTP is HTTP at the beginning of a connection.
 	ErrHTTP = errors.New("peer speaks HTTP on a Kafka connection")
 )
 
@@ -59,7 +63,33 @@ var ErrHeader = errors.New("malformed header")
 // MaxPeek is the most that [Reader.Peek] shows of a frame, in bytes.
 const MaxPeek = bufferSize - prefixSize
 
-const (
-	bufferSize = 64 << 10
-	prefixSize = 4 // of a frame's size
-)
+const prefixSize = 4 // of a frame's size
+
+// sniff recognises the first 4 bytes of a connection that is not Kafka's. They
+// would be sizes above 300 MB otherwise, so that a first frame is never
+// mistaken.
+func sniff(b []byte) error {
+	switch {
+	case b[0] == 0x16 && b[1] == 0x03: // handshake record of any version
+		return fmt.Errorf("%w: it sent a TLS handshake: set security.protocol to PLAINTEXT or SASL_PLAINTEXT in the client, or configure TLS on this listener", ErrTLS)
+	case b[0] == 0x15 && b[1] == 0x03: // alert
+		return fmt.Errorf("%w: it sent a TLS alert: configure TLS for this connection, or use the peer's plaintext port", ErrTLS)
+	}
+	switch string(b[:4]) {
+	case "GET ", "POST", "PUT ", "HEAD", "DELE", "PATC", "OPTI", "CONN", "TRAC", "PRI ", "HTTP":
+		return fmt.Errorf("%w: it sent %q: this address serves Kafka clients, use the HTTP listener's", ErrHTTP, b[:4])
+	}
+	return nil
+}
+
+// frameSize parses and checks a frame's size.
+func frameSize(prefix []byte, limit int32) (int32, error) {
+	size := int32(binary.BigEndian.Uint32(prefix))
+	switch {
+	case size < 0:
+		return 0, fmt.Errorf("%w: %d", ErrFrameSize, size)
+	case size > limit:
+		return 0, fmt.Errorf("%w: %d bytes, the limit is %d: raise it if the peer is a Kafka client or broker", ErrFrameSize, size, limit)
+	}
+	return size, nil
+}
