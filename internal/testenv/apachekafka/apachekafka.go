@@ -158,6 +158,9 @@ func Start(ctx context.Context, cfg Config) (c *Cluster, err error) {
 		}
 		c.ownDir = true
 	}
+	if err := os.MkdirAll(c.dir, 0o755); err != nil {
+		return c, fmt.Errorf("start Apache Kafka: %w", err)
+	}
 	first := testenv.Ports(3 * cfg.Brokers)
 	for i := range cfg.Brokers {
 		at := func(k int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(first+3*i+k)) }

@@ -59,6 +59,9 @@ type Stored struct {
 	Key       []byte   `json:"key"`
 	Value     []byte   `json:"value"`
 	Headers   []Header `json:"headers"`
+
+	// Codec is the name of the codec of its batch; only ReadAll knows it.
+	Codec string `json:"-"`
 }
 
 // Header returns the value of the first header of that name.

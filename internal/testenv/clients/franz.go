@@ -326,7 +326,9 @@ func ReadAll(ctx context.Context, bootstrap, topic string, committed bool) ([]St
 		quiet = 0
 		fetches.EachRecord(func(r *kgo.Record) {
 			if !r.Attrs.IsControl() {
-				records = append(records, kgoStored(r))
+				s := kgoStored(r)
+				s.Codec = Codecs[r.Attrs.CompressionType()]
+				records = append(records, s)
 			}
 			if r.Offset+1 >= waiting[r.Partition] {
 				delete(waiting, r.Partition)
