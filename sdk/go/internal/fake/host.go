@@ -47,7 +47,7 @@ type Host struct {
 	// Calls counts calls by function.
 	Calls map[string]int
 
-	lists   [][]path
+	lists   [][]query
 	schemas []Schema
 }
 
@@ -128,7 +128,7 @@ func (h *Host) Paths(list []byte) uint32 {
 	if err != nil {
 		trapf("paths: %v", err)
 	}
-	paths := make([]path, 0, len(texts))
+	paths := make([]query, 0, len(texts))
 	for _, text := range texts {
 		p, err := parsePath(text)
 		if err != nil {

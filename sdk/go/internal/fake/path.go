@@ -12,8 +12,8 @@ import (
 	"github.com/sluicegate/sluice/abi"
 )
 
-// path is a singular query of RFC 9535.
-type path []step
+// query is a singular query of RFC 9535.
+type query []step
 
 // step is a name, or an index where isIndex.
 type step struct {
@@ -26,12 +26,12 @@ var errPath = errors.New("not a path such as $.a.b or $['a b'][0]")
 
 // parsePath parses a singular query. The escapes of quoted names are those
 // of JSON, and \'.
-func parsePath(s string) (path, error) {
+func parsePath(s string) (query, error) {
 	rest, ok := strings.CutPrefix(s, "$")
 	if !ok {
 		return nil, fmt.Errorf("at 0: %w", errPath)
 	}
-	var p path
+	var p query
 	for rest != "" {
 		at := len(s) - len(rest)
 		var st step
@@ -103,7 +103,7 @@ func bracket(s string) (st step, rest string, ok bool) {
 }
 
 // evaluate returns what stands at each path of value.
-func evaluate(paths []path, value []byte) (abi.JSONStatus, []abi.JSONValue) {
+func evaluate(paths []query, value []byte) (abi.JSONStatus, []abi.JSONValue) {
 	if value == nil {
 		return abi.JSONNull, nil
 	}
@@ -119,7 +119,7 @@ func evaluate(paths []path, value []byte) (abi.JSONStatus, []abi.JSONValue) {
 	return abi.JSONOK, values
 }
 
-func (p path) find(raw json.RawMessage) (json.RawMessage, bool) {
+func (p query) find(raw json.RawMessage) (json.RawMessage, bool) {
 	for _, st := range p {
 		if st.isIndex {
 			var items []json.RawMessage
