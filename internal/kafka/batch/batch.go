@@ -18,7 +18,10 @@
 package batch
 
 import (
+	"encoding/binary"
 	"errors"
+	"fmt"
+	"hash/crc32"
 	"iter"
 )
 
@@ -43,18 +46,6 @@ var (
 	ErrTooLarge = errors.New("decompressed batch exceeds the limit")
 	// ErrShape: a batch that no client may produce (INVALID_RECORD).
 	ErrShape = errors.New("batch not allowed in a produce request")
-)
-
-// Codec is a compression codec as numbered in a batch's attributes.
-type Codec int8
-
-// Codecs.
-const (
-	None   Codec = 0
-	Gzip   Codec = 1
-	Snappy Codec = 2
-	LZ4    Codec = 3
-	Zstd   Codec = 4
 )
 
 // Bits of a batch's attributes.
@@ -91,10 +82,88 @@ type Batch struct {
 	Raw []byte
 }
 
+// Where the fields of a batch begin.
+const (
+	atBaseOffset      = 0
+	atLength          = 8 // of what follows the length
+	atLeaderEpoch     = 12
+	atMagic           = 16
+	atCRC             = 17
+	atAttributes      = 21 // and all that follows is under the checksum
+	atLastOffsetDelta = 23
+	atBaseTimestamp   = 27
+	atMaxTimestamp    = 35
+	atProducerID      = 43
+	atProducerEpoch   = 51
+	atBaseSequence    = 53
+	atNumRecords      = 57
+
+	// logOverhead is what the length does not count.
+	logOverhead = 12
+)
+
 // Next parses the header of the first batch in b and returns it, and what
 // follows it. It checks lengths, not the checksum. With [ErrTruncated] rest is
 // b; with [ErrLegacy] it is what follows the message.
-func Next(b []byte) (batch Batch, rest []byte, err error) { panic("todo") }
+func Next(b []byte) (batch Batch, rest []byte, err error) {
+	if len(b) < atMagic+1 {
+		return batch, b, fmt.Errorf("parse batch: %w: %d bytes", ErrTruncated, len(b))
+	}
+	size := int64(int32(binary.BigEndian.Uint32(b[atLength:]))) + logOverhead
+	magic := int8(b[atMagic])
+	if size < atMagic+1 || magic >= 2 && size < HeaderSize {
+		return batch, b, fmt.Errorf("parse batch: %w: length of %d bytes", ErrMalformed, size)
+	}
+	if magic < 0 || magic > 2 {
+		return batch, b, fmt.Errorf("parse batch: %w: magic %d", ErrMalformed, magic)
+	}
+	if int64(len(b)) < size {
+		return batch, b, fmt.Errorf("parse batch: %w: %d bytes of %d", ErrTruncated, len(b), size)
+	}
+	raw, rest := b[:size:size], b[size:]
+	if magic < 2 {
+		return batch, rest, fmt.Errorf("parse batch: %w: magic %d", ErrLegacy, magic)
+	}
+	batch.parse(raw)
+	return batch, rest, nil
+}
+
+// parse fills b from a batch of magic 2 that has at least a header.
+func (b *Batch) parse(raw []byte) {
+	be := binary.BigEndian
+	*b = Batch{
+		BaseOffset:           int64(be.Uint64(raw[atBaseOffset:])),
+		PartitionLeaderEpoch: int32(be.Uint32(raw[atLeaderEpoch:])),
+		CRC:                  be.Uint32(raw[atCRC:]),
+		Attributes:           int16(be.Uint16(raw[atAttributes:])),
+		LastOffsetDelta:      int32(be.Uint32(raw[atLastOffsetDelta:])),
+		BaseTimestamp:        int64(be.Uint64(raw[atBaseTimestamp:])),
+		MaxTimestamp:         int64(be.Uint64(raw[atMaxTimestamp:])),
+		ProducerID:           int64(be.Uint64(raw[atProducerID:])),
+		ProducerEpoch:        int16(be.Uint16(raw[atProducerEpoch:])),
+		BaseSequence:         int32(be.Uint32(raw[atBaseSequence:])),
+		NumRecords:           int32(be.Uint32(raw[atNumRecords:])),
+		Raw:                  raw,
+	}
+}
+
+// appendTo appends the header with length, checksum and count left 0.
+func (b *Batch) appendTo(dst []byte) []byte {
+	be := binary.BigEndian
+	dst = be.AppendUint64(dst, uint64(b.BaseOffset))
+	dst = be.AppendUint32(dst, 0)
+	dst = be.AppendUint32(dst, uint32(b.PartitionLeaderEpoch))
+	dst = append(dst, 2)
+	dst = be.AppendUint32(dst, 0)
+	dst = be.AppendUint16(dst, uint16(b.Attributes))
+	dst = be.AppendUint32(dst, uint32(b.LastOffsetDelta))
+	dst = be.AppendUint64(dst, uint64(b.BaseTimestamp))
+	dst = be.AppendUint64(dst, uint64(b.MaxTimestamp))
+	dst = be.AppendUint64(dst, uint64(b.ProducerID))
+	dst = be.AppendUint16(dst, uint16(b.ProducerEpoch))
+	dst = be.AppendUint32(dst, uint32(b.BaseSequence))
+	return be.AppendUint32(dst, 0)
+}
 
 // All goes through the batches of a fetched partition. A last batch that is
 // cut is not shown: brokers fill the space that a client grants, and clients
@@ -103,17 +172,55 @@ func Next(b []byte) (batch Batch, rest []byte, err error) { panic("todo") }
 // has seen; building the answer from the batches that All yields does that.
 // After an error, which is [ErrLegacy] or [ErrMalformed], the iteration ends.
 // The Batch is reused for the next step.
-func All(b []byte) iter.Seq2[*Batch, error] { panic("todo") }
+func All(b []byte) iter.Seq2[*Batch, error] {
+	return func(yield func(*Batch, error) bool) {
+		var batch Batch
+		for len(b) > 0 {
+			var err error
+			batch, b, err = Next(b)
+			switch {
+			case errors.Is(err, ErrTruncated):
+				return
+			case err != nil:
+				yield(nil, err)
+				return
+			case !yield(&batch, nil):
+				return
+			}
+		}
+	}
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // CheckCRC computes the checksum and compares it with the batch's. The error
 // wraps [ErrCRC].
-func (b *Batch) CheckCRC() error { panic("todo") }
+func (b *Batch) CheckCRC() error {
+	if got := crc32.Checksum(b.Raw[atAttributes:], castagnoli); got != b.CRC {
+		return fmt.Errorf("check batch: %w: computed %08x, want %08x", ErrCRC, got, b.CRC)
+	}
+	return nil
+}
 
 // CheckProduced checks what brokers demand of a batch in a produce request
 // beyond its format: base offset 0, at least one record, as many records as
 // LastOffsetDelta + 1, no control batch, a sequence where there is a
 // producer id. The error wraps [ErrShape].
-func (b *Batch) CheckProduced() error { panic("todo") }
+func (b *Batch) CheckProduced() error {
+	switch {
+	case b.IsControl():
+		return fmt.Errorf("check batch: %w: clients write no control batches", ErrShape)
+	case b.BaseOffset != 0:
+		return fmt.Errorf("check batch: %w: base offset %d, want 0", ErrShape, b.BaseOffset)
+	case b.NumRecords < 1:
+		return fmt.Errorf("check batch: %w: %d records", ErrShape, b.NumRecords)
+	case b.NumRecords-1 != b.LastOffsetDelta:
+		return fmt.Errorf("check batch: %w: %d records, but the last has offset %d", ErrShape, b.NumRecords, b.LastOffsetDelta)
+	case b.ProducerID >= 0 && b.BaseSequence < 0:
+		return fmt.Errorf("check batch: %w: producer id %d without a sequence", ErrShape, b.ProducerID)
+	}
+	return nil
+}
 
 // Codec returns the compression codec; it may be one that does not exist.
 func (b *Batch) Codec() Codec { return Codec(b.Attributes & attrCodec) }
