@@ -480,8 +480,8 @@ func TestIdleMemory(t *testing.T) {
 	time.Sleep(100 * time.Millisecond)
 	each := (int64(measure()) - int64(before)) / n
 	t.Logf("an idle connection, both directions, costs %d bytes", each)
-	if each > 20<<10 {
-		t.Errorf("want at most 20 KiB, buffers are probably held")
+	if each > 40<<10 { // the race detector doubles it
+		t.Errorf("want less than 40 KiB: buffers are held")
 	}
 	runtime.KeepAlive(relays)
 }
