@@ -175,6 +175,16 @@ func (p *Process) Wait(ctx context.Context) error {
 // be called once Done is closed.
 func (p *Process) ExitCode() int { return p.cmd.ProcessState.ExitCode() }
 
+// WaitStatus is how the program ended: which exit code, which signal. ok is
+// false while it runs.
+func (p *Process) WaitStatus() (status syscall.WaitStatus, ok bool) {
+	if p.Running() {
+		return 0, false
+	}
+	status, ok = p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return status, ok
+}
+
 // Ready waits until check returns nil. The error tells what check said last,
 // and quotes the log; a program that ends meanwhile is an error at once.
 func (p *Process) Ready(ctx context.Context, check func(context.Context) error) error {
