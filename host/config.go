@@ -38,8 +38,8 @@ type Schemas interface {
 
 // Schema judges values. It is used from many goroutines at once.
 type Schema interface {
-	// Check judges one value, which is never null and which it must not keep. errors say why an invalid one is; it is
-	// empty otherwise.
+	// Check judges one value, nil for null, which it must not keep. errors say why an invalid one is; it is empty otherwise. Null
+	// and values in Schema Registry framing are not judged: abi.StatusNull, abi.StatusFramed.
 	Check(value []byte) (status abi.Status, errors []string)
 }
 

@@ -17,6 +17,12 @@ var odd = schemas(func(doc, topic string) (Schema, error) {
 		return nil, nil
 	}
 	return check(func(v []byte) (abi.Status, []string) {
+		if v == nil {
+			return abi.StatusNull, nil
+		}
+		if v[0] == 0 {
+			return abi.StatusFramed, nil
+		}
 		if v[0] != '{' {
 			return abi.StatusInvalid, []string{"not an object", `say "{"`}
 		}
