@@ -75,7 +75,7 @@ func (c *conn) passProduce(h wire.RequestHeader, acks int16) error {
 
 // produceResponder returns what is done with the response to a request that is forwarded as it is.
 func produceResponder(version int16) responder {
-	if version < 10 {
+	if version < 9 { // node endpoints are said to begin with v10; tagged fields do with v9
 		return nil
 	}
 	return relayProduceAnswer
@@ -102,7 +102,7 @@ func rewriteEndpoints(c *conn, m *kmsg.ProduceResponse) {
 	m.Brokers = keepPlaced(c, m.Brokers, func(b *kmsg.ProduceResponseBroker) (int32, *string, *int32) { return b.NodeID, &b.Host, &b.Port })
 }
 
-// namesBrokers says whether a produce response v10+ has any tagged field at its end, which is where node endpoints are. It decodes nothing. Bytes
+// namesBrokers says whether a flexible produce response has any tagged field at its end, which is where node endpoints are. It decodes nothing. Bytes
 // that it does not understand may have one.
 func namesBrokers(body []byte, e *entry) bool {
 	head, err := responseHead(body, e)

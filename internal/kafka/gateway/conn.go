@@ -20,8 +20,8 @@ import (
 // conn is one client connection and the upstream connection that belongs to it.
 //
 // The goroutine of serve reads requests (cr) and writes to the broker (uw). The goroutine of answers reads from the broker (ur) and
-// writes to the client (cw). An answer of the gateway's own is written by the first where no other answer is
-// outstanding, and by the second otherwise; clientMu says who has cw.
+// writes to the client (cw). An answer of the gateway's own is written by the first (lw) where no other answer is
+// outstanding, and by the second otherwise; clientMu says who writes to the client, and whoever gives it up has flushed.
 type conn struct {
 	g        *Gateway
 	listener *listenerSet
@@ -38,8 +38,9 @@ type conn struct {
 	uw *wire.Writer
 	ur *wire.Reader
 	cw *wire.Writer
+	lw *wire.Writer // to the client, like cw, which a Forward of ur lends to the goroutine of answers for good
 
-	clientMu sync.Mutex // held by who writes to cw, until it is flushed
+	clientMu sync.Mutex // held by who writes to the client, until it is flushed
 	queue    *queue
 
 	// advertised has the API keys that the broker offered on this connection, nil before an ApiVersions response.
@@ -68,7 +69,8 @@ const lingering = 5 * time.Second
 func newConn(g *Gateway, l *listenerSet, node int32, client net.Conn) *conn {
 	c := &conn{g: g, listener: l, cluster: l.cluster, node: node, client: client, queue: newQueue(g.cfg.Limits.Pending)}
 	c.ctx, c.cancel = context.WithCancel(g.ctx)
-	c.cr, c.cw = wire.NewReader(client, g.cfg.Limits.MaxRequestBytes), wire.NewWriter(client)
+	c.cr = wire.NewReader(client, g.cfg.Limits.MaxRequestBytes)
+	c.cw, c.lw = wire.NewWriter(client), wire.NewWriter(client)
 	return c
 }
 
@@ -270,10 +272,10 @@ func (c *conn) replyWith(h wire.RequestHeader, body []byte) error {
 	// Only this goroutine pushes: the queue stays empty, and the other has nothing to write.
 	c.clientMu.Lock()
 	defer c.clientMu.Unlock()
-	if err := c.cw.WriteFrame(body); err != nil {
+	if err := c.lw.WriteFrame(body); err != nil {
 		return err
 	}
-	return c.cw.Flush()
+	return c.lw.Flush()
 }
 
 // ask makes a request of the gateway's own on this connection, as the client's principal, and returns the body of the answer with its header.
@@ -386,7 +388,7 @@ func (c *conn) relayAnswer() error {
 
 // report tells the observer how many bytes were moved since it last did.
 func (c *conn) report() {
-	copied := c.cw.Copied() + c.uw.Copied()
+	copied := c.cw.Copied() + c.lw.Copied() + c.uw.Copied()
 	spliced := c.cw.Spliced() + c.uw.Spliced()
 	if n := copied - c.reported.copied; n > 0 {
 		c.g.observer.Moved(c.cluster.cfg.Name, PathCopied, int(n))

@@ -140,7 +140,8 @@ func scanFetchResponse(body []byte, head int, v int16, visit func(name []byte, i
 	for range c.array(2) {
 		name, id := readTopic(&c, v >= 13)
 		for range c.array(4 + 2 + fixed) {
-			p := fetchedPartition{index: c.int32(), errorAt: c.at}
+			p := fetchedPartition{index: c.int32()}
+			p.errorAt = c.at
 			c.int16()
 			c.take(fixed)
 			if v >= 4 {

@@ -395,13 +395,13 @@ func (p *producing) edits(req *produceRequest) []edit {
 func respondOpened(c *conn, e *entry, size int32) error {
 	failpoint(failAfterBrokerAnswer)
 	defer failpoint(failBeforeClientAnswer) // the answer is not flushed yet
-	if e.produce == nil {
-		if e.version < 10 {
-			return c.relayAnswer()
-		}
-		return relayProduceAnswer(c, e, size)
+	if e.produce != nil {
+		return mergeProduceAnswer(c, e, size)
 	}
-	return mergeProduceAnswer(c, e, size)
+	if respond := produceResponder(e.version); respond != nil {
+		return respond(c, e, size)
+	}
+	return c.relayAnswer()
 }
 
 func mergeProduceAnswer(c *conn, e *entry, size int32) error {

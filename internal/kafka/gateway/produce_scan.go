@@ -94,7 +94,8 @@ func scanProduce(body []byte, h wire.RequestHeader) (*produceRequest, error) {
 			return nil, fmt.Errorf("%w: more than %d topics and partitions in a produce request", errMalformed, maxPartitions)
 		}
 		for range n {
-			p := producedPartition{span: span{start: c.at}, index: c.int32()}
+			p := producedPartition{span: span{start: c.at}}
+			p.index = c.int32()
 			p.records.start = c.at
 			p.data = c.bytes()
 			p.records.end = c.at
