@@ -103,54 +103,78 @@ func appendEntry(dst []byte, r *Record, f Fields, keyLen, valueLen int32, header
 // values in e are views of b: they are valid as long as b is left alone.
 // The storage of e.Headers is reused; fields outside f are left zero.
 func NextEntry(b []byte, f Fields, e *Entry) (rest []byte, err error) {
-	headers := e.Headers[:0]
-	e.Record = Record{Headers: headers}
-	r := reader{b: b}
-	size := r.u32()
-	if r.bad || uint64(size) > uint64(len(b)) || size%8 != 0 {
-		return nil, fmt.Errorf("decode entry: size %d of %d bytes: %w", size, len(b), ErrMalformed)
-	}
-	r.b = b[4:max(size, 4)]
-	e.KeyLen, e.ValueLen, e.NumHeaders = int32(r.u32()), int32(r.u32()), r.u32()
-	if e.KeyLen < -1 || e.ValueLen < -1 {
-		r.fail()
-	}
+	at := uint64(entryHead)
 	if f&FieldMeta != 0 {
-		e.Timestamp, e.Offset = int64(r.u64()), int64(r.u64())
-		flags := r.u32()
+		at = entryHeadMeta
+	}
+	if uint64(len(b)) < at {
+		return nil, malformedEntry(b)
+	}
+	size := uint64(load32(b))
+	e.KeyLen, e.ValueLen, e.NumHeaders = int32(load32(b[4:])), int32(load32(b[8:])), load32(b[12:])
+	if size > uint64(len(b)) || size < at || size%8 != 0 || e.KeyLen < -1 || e.ValueLen < -1 {
+		return nil, malformedEntry(b)
+	}
+	e.Timestamp, e.Offset, e.LogAppendTime = 0, 0, false
+	if f&FieldMeta != 0 {
+		e.Timestamp, e.Offset = int64(load64(b[16:])), int64(load64(b[24:]))
+		flags := load64(b[32:]) // and the reserved word
 		e.LogAppendTime = flags&flagLogAppendTime != 0
-		if flags&^flagLogAppendTime != 0 || r.u32() != 0 {
-			r.fail()
+		if flags&^flagLogAppendTime != 0 {
+			return nil, malformedEntry(b)
 		}
 	}
-	if f&FieldKey != 0 {
-		e.Key = r.nullable(e.KeyLen)
-	}
-	if f&FieldValue != 0 {
-		e.Value = r.nullable(e.ValueLen)
-	}
-	if f&FieldHeaders != 0 {
-		if uint64(e.NumHeaders)*minHeader > uint64(len(r.b)) {
-			r.fail()
+	e.Key, e.Value = nil, nil
+	if f&FieldKey != 0 && e.KeyLen >= 0 {
+		end := at + uint64(e.KeyLen)
+		if end > size {
+			return nil, malformedEntry(b)
 		}
-		for i := uint32(0); i < e.NumHeaders && !r.bad; i++ {
-			headers = append(headers, r.header())
-		}
-		e.Headers = headers
+		e.Key, at = b[at:end:end], end
 	}
-	if r.bad || len(r.b) > 7 || !allZero(r.b) {
-		return nil, fmt.Errorf("decode entry of %d bytes: %w", size, ErrMalformed)
+	if f&FieldValue != 0 && e.ValueLen >= 0 {
+		end := at + uint64(e.ValueLen)
+		if end > size {
+			return nil, malformedEntry(b)
+		}
+		e.Value, at = b[at:end:end], end
+	}
+	e.Headers = e.Headers[:0]
+	if f&FieldHeaders != 0 && e.NumHeaders > 0 {
+		n, ok := e.readHeaders(b[at:size])
+		if !ok {
+			return nil, malformedEntry(b)
+		}
+		at += n
+	}
+	// The padding is the end of the entry's last 8 bytes, of which there
+	// are 16 at least.
+	padding := size - at
+	if padding > 7 || padding > 0 && load64(b[size-8:])>>(64-8*padding) != 0 {
+		return nil, malformedEntry(b)
 	}
 	return b[size:], nil
 }
 
-func allZero(b []byte) bool {
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
+// readHeaders decodes e.NumHeaders headers from the front of b and returns
+// how many bytes they take.
+func (e *Entry) readHeaders(b []byte) (n uint64, ok bool) {
+	if uint64(e.NumHeaders)*minHeader > uint64(len(b)) {
+		return 0, false
 	}
-	return true
+	r := reader{b: b}
+	for i := uint32(0); i < e.NumHeaders && !r.bad; i++ {
+		e.Headers = append(e.Headers, r.header())
+	}
+	return uint64(len(b) - len(r.b)), !r.bad
+}
+
+func malformedEntry(b []byte) error {
+	size := uint32(0)
+	if len(b) >= 4 {
+		size = le.Uint32(b)
+	}
+	return fmt.Errorf("decode entry: size %d, %d bytes left: %w", size, len(b), ErrMalformed)
 }
 
 // minHeader is the size of a header without name and value.

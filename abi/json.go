@@ -164,3 +164,12 @@ func (r *reader) jsonValue(v *JSONValue) {
 		r.fail()
 	}
 }
+
+func allZero(b []byte) bool {
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -29,7 +29,7 @@ func (r *reader) u32() uint32 {
 		r.fail()
 		return 0
 	}
-	v := le.Uint32(r.b)
+	v := load32(r.b)
 	r.b = r.b[4:]
 	return v
 }
@@ -39,7 +39,7 @@ func (r *reader) u64() uint64 {
 		r.fail()
 		return 0
 	}
-	v := le.Uint64(r.b)
+	v := load64(r.b)
 	r.b = r.b[8:]
 	return v
 }
