@@ -58,7 +58,7 @@ type module struct {
 	sizes         map[uint64]uint64
 }
 
-func compile(t *testing.T, dir string) *module {
+func compile(t testing.TB, dir string) *module {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "m.wasm")
 	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-o", out, ".")
@@ -112,14 +112,14 @@ func guest(mem api.Memory, ptr, size uint64) []byte {
 	return b
 }
 
-func instantiate(t *testing.T, b wazero.HostModuleBuilder) {
+func instantiate(t testing.TB, b wazero.HostModuleBuilder) {
 	t.Helper()
 	if _, err := b.Instantiate(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (m *module) exportSluice(t *testing.T) {
+func (m *module) exportSluice(t testing.TB) {
 	b := m.runtime.NewHostModuleBuilder(abi.ModuleBatch)
 	function(b, "info", "ii", "i", func(mem api.Memory, s []uint64) {
 		s[0] = uint64(m.host.Info(guest(mem, s[0], s[1])))
@@ -157,7 +157,7 @@ func (m *module) exportSluice(t *testing.T) {
 }
 
 // exportExtism offers what go-pdk uses for input, output and errors.
-func (m *module) exportExtism(t *testing.T) {
+func (m *module) exportExtism(t testing.TB) {
 	b := m.runtime.NewHostModuleBuilder(abi.ModuleExtism)
 	function(b, "input_length", "", "I", func(_ api.Memory, s []uint64) { s[0] = uint64(len(m.input)) })
 	function(b, "input_load_u8", "I", "i", func(_ api.Memory, s []uint64) { s[0] = uint64(m.input[s[0]]) })
@@ -212,27 +212,15 @@ func (m *module) process(f *sluicetest.Fixture) (got []sluicetest.Outcome, err e
 			}
 		}
 	}
-	m.host = &fake.Host{Schemas: set, Batch: f.Batch, Records: f.In}
-	m.output, m.failure, m.sizes, m.blocks = nil, "", map[uint64]uint64{}, make([]byte, 8)
 	on := "produce"
 	if f.Batch.Fetch {
 		on = "fetch"
 	}
-	m.input = []byte(`{"config": ` + string(f.Config) + `, "pipeline": "p", "stage": "s", "on": "` + on + `", "host": {"abi": 1, "features": []}}`)
-	ctx := context.Background()
-	config := wazero.NewModuleConfig().WithName("").WithStartFunctions(abi.ExportInitialize).WithStderr(os.Stderr).
-		WithWalltime(func() (int64, int32) {
-			now := m.host.Now()
-			return now.Unix(), int32(now.Nanosecond())
-		}, 1)
-	instance, err := m.runtime.InstantiateModule(ctx, m.compiled, config)
+	instance, err := m.start(&fake.Host{Schemas: set, Batch: f.Batch, Records: f.In}, f.Config, on)
 	if err != nil {
 		return nil, err
 	}
-	defer instance.Close(ctx)
-	if err := m.call(instance, abi.ExportConfigure); err != nil {
-		return nil, err
-	}
+	defer instance.Close(context.Background())
 	for range 2 {
 		m.host.Verdicts = nil
 		if err := m.call(instance, abi.ExportProcess, uint64(len(f.In)), uint64(abi.EntriesSize(f.In, abi.FieldsAll))); err != nil {
@@ -242,6 +230,28 @@ func (m *module) process(f *sluicetest.Fixture) (got []sluicetest.Outcome, err e
 	return sluicetest.Outcomes(f.In, m.host.Verdicts)
 }
 
+// start instantiates and configures an instance on this host.
+func (m *module) start(h *fake.Host, config []byte, on string) (api.Module, error) {
+	m.host = h
+	m.output, m.failure, m.sizes, m.blocks = nil, "", map[uint64]uint64{}, make([]byte, 8)
+	m.input = []byte(`{"config": ` + string(config) + `, "pipeline": "p", "stage": "s", "on": "` + on + `", "host": {"abi": 1, "features": []}}`)
+	ctx := context.Background()
+	settings := wazero.NewModuleConfig().WithName("").WithStartFunctions(abi.ExportInitialize).WithStderr(os.Stderr).
+		WithWalltime(func() (int64, int32) {
+			now := m.host.Now()
+			return now.Unix(), int32(now.Nanosecond())
+		}, 1)
+	instance, err := m.runtime.InstantiateModule(ctx, m.compiled, settings)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.call(instance, abi.ExportConfigure); err != nil {
+		instance.Close(ctx)
+		return nil, err
+	}
+	return instance, nil
+}
+
 func (m *module) call(instance api.Module, name string, args ...uint64) error {
 	results, err := instance.ExportedFunction(name).Call(context.Background(), args...)
 	if err == nil && results[0] != 0 {
@@ -249,3 +259,55 @@ func (m *module) call(instance api.Module, name string, args ...uint64) error {
 	}
 	return err
 }
+
+// BenchmarkCompiled measures the modules' own part: the host here does little,
+// and its clock and limits are not a gateway's.
+func BenchmarkCompiled(b *testing.B) {
+	records := make([]abi.Record, 100)
+	for i := range records {
+		records[i] = abi.Record{Key: []byte("key-1234"), Value: bytes.Repeat([]byte("v"), 1000), Timestamp: 1767225600000,
+			Headers: []abi.Header{{Name: "trace-id", Value: []byte("0123456789abcdef")}}}
+	}
+	bare := make([]abi.Record, 100)
+	for i := range bare {
+		bare[i] = abi.Record{Value: []byte("{}")}
+	}
+	for _, c := range []struct {
+		name, dir, config string
+		records           []abi.Record
+	}{
+		{"filter key, all kept", "filter", `{"when": {"field": "key", "prefix": "key-"}}`, records},
+		{"filter key, all dropped", "filter", `{"when": {"field": "key", "prefix": "other-"}}`, records},
+		{"filter header", "filter", `{"when": {"header": "trace-id", "exists": true}}`, records},
+		{"filter value", "filter", `{"when": {"field": "value", "prefix": "v"}}`, records},
+		{"validate, no headers", "validate", `{"document": "d"}`, bare},
+		{"validate, headers", "validate", `{"document": "d"}`, records},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			m := compile(b, filepath.Join("../../../plugins", c.dir))
+			instance, err := m.start(&fake.Host{Schemas: acceptAll{}, Records: c.records}, []byte(c.config), "produce")
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer instance.Close(context.Background())
+			size := uint64(abi.EntriesSize(c.records, abi.FieldsAll))
+			f := instance.ExportedFunction(abi.ExportProcess)
+			stack := make([]uint64, 2)
+			b.ReportAllocs()
+			for b.Loop() {
+				m.host.Verdicts = m.host.Verdicts[:0]
+				stack[0], stack[1] = uint64(len(c.records)), size
+				if err := f.CallWithStack(context.Background(), stack); err != nil || stack[0] != 0 {
+					b.Fatal(err, m.failure)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(c.records)), "ns/record")
+		})
+	}
+}
+
+// acceptAll has a schema for every topic that accepts every value.
+type acceptAll struct{}
+
+func (acceptAll) Find(string, string) (fake.Schema, error) { return acceptAll{}, nil }
+func (acceptAll) Check([]byte) (abi.Status, []string)      { return abi.StatusValid, nil }
