@@ -130,6 +130,12 @@ func Compile(schema []byte, cfg Config) (*Schema, error) {
 	return s, nil
 }
 
+// WithStats returns the same schema, counting in stats from now on; s goes on
+// counting where it did.
+func (s *Schema) WithStats(stats *Stats) *Schema {
+	return &Schema{judge: s.judge, fast: s.fast, stats: stats}
+}
+
 // Check judges one record's value, which it neither changes nor keeps. For
 // [abi.StatusInvalid] it returns at least one error, in the form
 // "field: what is wrong"; otherwise none. A nil value and a value in Schema
