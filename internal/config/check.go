@@ -238,24 +238,26 @@ func (c *checker) stageNames(list string, stages []Stage) {
 	}
 }
 
-// IsFile reports whether a stage's plugin is a path and not a name from the catalog.
-func IsFile(plugin string) bool {
-	return strings.ContainsAny(plugin, `/\`) || strings.HasSuffix(plugin, ".wasm")
+// SplitPlugin splits what a stage calls its plugin, name@sha256:digest, into the name and the rest, which may be empty, and
+// reports whether the name is a path.
+func SplitPlugin(plugin string) (name, pin string, isFile bool) {
+	name = plugin
+	if i := strings.LastIndex(plugin, "@sha256:"); i >= 0 {
+		name, pin = plugin[:i], plugin[i:]
+	}
+	return name, pin, strings.ContainsAny(name, `/\`) || strings.HasSuffix(name, ".wasm")
 }
 
 func (c *checker) stage(at string, on Direction, s *Stage) {
-	if s.Plugin == "" {
+	name, pin, isFile := SplitPlugin(s.Plugin)
+	if name == "" {
 		c.missing(at+".plugin", "name a built-in such as validate, or a .wasm file")
+	} else if s.Name == "" {
+		s.Name = strings.TrimSuffix(filepath.Base(filepath.ToSlash(name)), ".wasm")
 	}
-	if s.Name == "" {
-		s.Name = strings.TrimSuffix(filepath.Base(filepath.ToSlash(s.Plugin)), ".wasm")
-		if s.Plugin == "" {
-			s.Name = ""
-		}
-	}
-	if IsFile(s.Plugin) {
-		s.Plugin = c.abs(s.Plugin)
-		c.fileExists(at+".plugin", s.Plugin)
+	if isFile {
+		s.Plugin = c.abs(name) + pin
+		c.fileExists(at+".plugin", c.abs(name))
 	}
 	for _, policy := range []struct {
 		key    string

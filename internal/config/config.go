@@ -129,7 +129,7 @@ type Pipeline struct {
 // A Stage is one WebAssembly module with its settings.
 type Stage struct {
 	// Plugin is a built-in name such as validate, or the path of a .wasm file (absolute after Load; what holds a slash or
-	// ends in .wasm is a path).
+	// ends in .wasm is a path). Either may be pinned to its bytes: validate@sha256:9f86d0...
 	Plugin string `yaml:"plugin"`
 	// Name is how metrics, logs and headers call the stage. It is unique in the pipeline. Default: the plugin's name.
 	Name string `yaml:"name"`

@@ -92,8 +92,8 @@ func (c *Config) addFiles() {
 	}
 	for _, p := range c.Pipelines {
 		for _, s := range p.Stages {
-			if IsFile(s.Plugin) {
-				c.Files = append(c.Files, s.Plugin)
+			if file, _, isFile := SplitPlugin(s.Plugin); isFile {
+				c.Files = append(c.Files, file)
 			}
 		}
 	}

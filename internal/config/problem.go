@@ -11,7 +11,7 @@ import (
 type Problem struct {
 	// File is the configuration file as it was named by the user; empty for a problem with the environment.
 	File string
-	// Line and Column count from 1; 0 means that the place is not known.
+	// Line and Column count from 1; 0 means that it is not known.
 	Line, Column int
 	// Variable is the environment variable that the value came from, empty for a value from the file.
 	Variable string
@@ -27,6 +27,8 @@ func (p Problem) String() string {
 	switch {
 	case p.Variable != "":
 		fmt.Fprintf(&b, "environment variable %s: ", p.Variable)
+	case p.Line > 0 && p.Column == 0:
+		fmt.Fprintf(&b, "%s:%d: ", p.File, p.Line)
 	case p.Line > 0:
 		fmt.Fprintf(&b, "%s:%d:%d: ", p.File, p.Line, p.Column)
 	case p.File != "":
@@ -53,14 +55,14 @@ func (ps Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Err returns ps in the order of the file as an error, nil if there are none.
+// Err returns ps in the order of the files as an error, nil if there are none.
 func (ps Problems) Err() error {
 	if len(ps) == 0 {
 		return nil
 	}
 	sorted := slices.Clone(ps)
 	slices.SortStableFunc(sorted, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
 	return slices.Compact(sorted)
 }

@@ -66,3 +66,6 @@ func (d *Duration) UnmarshalText(text []byte) error {
 
 // String writes d as time.Duration does.
 func (d Duration) String() string { return time.Duration(d).String() }
+
+// Std returns d as the standard library has it.
+func (d Duration) Std() time.Duration { return time.Duration(d) }
