@@ -29,18 +29,19 @@ func (l *loader) document(f *file) *Document {
 	if root == nil {
 		return nil
 	}
-	version := root.string("asyncapi")
-	var channels []channel
-	switch {
-	case root.kind != object || version == "":
+	version := root.get("asyncapi")
+	if version == nil || version.kind != text && version.kind != number {
 		l.problem(f, 1, `not an AsyncAPI document: it does not begin with "asyncapi: 3.0.0"`)
 		return nil
-	case strings.HasPrefix(version, "2."):
+	}
+	var channels []channel
+	switch majorVersion(root) {
+	case "2":
 		channels = l.channels2(root)
-	case strings.HasPrefix(version, "3."):
+	case "3":
 		channels = l.channels3(root)
 	default:
-		l.wrong(root.get("asyncapi"), "AsyncAPI %s is not supported: use 2.x or 3.x", version)
+		l.wrong(version, "AsyncAPI %s is not supported: use 2.x or 3.x", version.text)
 		return nil
 	}
 	b := builder{loader: l, root: root, byAddress: map[string]*topic{}}
@@ -54,11 +55,17 @@ func (l *loader) document(f *file) *Document {
 			t.messages[i].node = nil
 		}
 	}
-	doc.warnings = l.warnings
+	doc.warnings = l.sorted(l.warnings)
 	for _, name := range l.order {
 		doc.files = append(doc.files, l.path(name))
 	}
 	return doc
+}
+
+// majorVersion returns the document's version up to the first dot.
+func majorVersion(root *node) string {
+	major, _, _ := strings.Cut(root.get("asyncapi").text, ".")
+	return major
 }
 
 // members calls f for the members of an object, each without references. A
@@ -211,46 +218,51 @@ func (l *loader) narrow(channels []channel, root *node) {
 	}
 }
 
-// payload is the schema of a message's payload, or why it has none.
+// payload is the schema of a message's payload.
 type payload struct {
 	schema *node
 	draft  jsonschema.Draft
-	reason string // not empty: there is nothing to judge by
+	reason string // why there is none, if nothing is wrong
 }
 
-// payload finds the schema of a message.
-func (l *loader) payload(root *node, m message) payload {
+func unjudged(format string, args ...any) (payload, bool) {
+	return payload{reason: fmt.Sprintf(format, args...)}, false
+}
+
+// payload finds the schema of a message. It is false if there is none, for a
+// reason or because of a problem that has been reported.
+func (l *loader) payload(root *node, m message) (payload, bool) {
 	contentType := l.inherited(m.node, "contentType")
 	if contentType == "" {
 		contentType = root.string("defaultContentType")
 	}
 	if !isJSON(contentType) {
-		return payload{reason: fmt.Sprintf("content type %q is not JSON", contentType)}
+		return unjudged("content type %q is not JSON", contentType)
 	}
 	schema := m.node.get("payload")
 	if schema == nil {
-		return payload{reason: "it has no payload"}
+		return unjudged("it has no payload")
 	}
 	if schema = l.follow(schema); schema == nil {
-		return payload{reason: "its payload has problems"}
+		return payload{}, false
 	}
 	format := l.inherited(m.node, "schemaFormat")
 	if multi := schema.get("schemaFormat"); multi != nil && schema.get("schema") != nil { // version 3
 		format = multi.text
 		if schema = l.follow(schema.get("schema")); schema == nil {
-			return payload{reason: "its payload has problems"}
+			return payload{}, false
 		}
 	}
 	draft, ok := draftOf(format)
 	if !ok {
-		return payload{reason: fmt.Sprintf("schema format %q is not supported", format)}
+		return unjudged("schema format %q is not supported", format)
 	}
 	if uri := schema.string("$schema"); uri != "" {
 		if draft, ok = drafts[strings.TrimSuffix(uri, "#")]; !ok {
-			return payload{reason: fmt.Sprintf("$schema %q is not supported: use draft 4, 6 or 7", uri)}
+			return unjudged("$schema %q is not supported, only drafts 4, 6 and 7 are", uri)
 		}
 	}
-	return payload{schema: schema, draft: draft}
+	return payload{schema: schema, draft: draft}, true
 }
 
 // inherited returns the text of a message's member, its own or that of its

@@ -61,7 +61,19 @@ func (l *loader) err() error {
 	if len(l.problems) == 0 {
 		return nil
 	}
-	return &Error{l.problems}
+	return &Error{l.sorted(l.problems)}
+}
+
+// sorted returns problems by file, in the order of reading, and line.
+func (l *loader) sorted(problems []Problem) []Problem {
+	order := map[string]int{}
+	for i, name := range l.order {
+		order[l.path(name)] = i
+	}
+	slices.SortStableFunc(problems, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(order[a.File], order[b.File]), cmp.Compare(a.Line, b.Line))
+	})
+	return problems
 }
 
 // parseFile reads the text of a file. Its tree is nil if there is something

@@ -86,7 +86,7 @@ func (b *builder) address(c channel) (string, *node) {
 			return name.text, name
 		}
 	}
-	if strings.HasPrefix(b.root.string("asyncapi"), "2.") {
+	if majorVersion(b.root) == "2" {
 		return c.name, c.at
 	}
 	address := c.item.get("address")
@@ -176,27 +176,36 @@ func (b *builder) compile(t *topic) {
 	var schemas []*node
 	seen := map[string]bool{}
 	draft := jsonschema.DraftAny
-	for i, m := range t.messages {
-		p := b.loader.payload(b.root, m)
+	judged := true
+	for _, m := range t.messages {
+		p, ok := b.loader.payload(b.root, m)
 		if p.reason != "" {
 			b.loader.warn(m.node, "message %q: %s: the records of topic %q are not judged", m.name, p.reason, t.address)
-			return
+		}
+		if !ok {
+			judged = false
+			continue
 		}
 		text, err := b.loader.writeSchema(p.schema)
 		if err != nil {
 			b.loader.wrong(p.schema, "message %q: payload: %v", m.name, err)
 			return
 		}
-		if i == 0 {
+		if seen[string(text)] {
+			continue
+		}
+		seen[string(text)] = true
+		schemas = append(schemas, p.schema)
+		t.json = text
+		if len(schemas) == 1 {
 			draft = p.draft
 		} else if draft != p.draft {
 			draft = jsonschema.DraftAny
 		}
-		if !seen[string(text)] {
-			seen[string(text)] = true
-			t.json = text
-			schemas = append(schemas, p.schema)
-		}
+	}
+	if !judged {
+		t.json = nil
+		return
 	}
 	at, what := schemas[0], fmt.Sprintf("message %q: payload", t.messages[0].name)
 	if len(schemas) > 1 {
