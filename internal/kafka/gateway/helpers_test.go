@@ -272,6 +272,18 @@ func (r *recorder) Emit(_ context.Context, rs []emit.Record) error {
 	return nil
 }
 
+func (r *recorder) failWith(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fail = err
+}
+
+func (r *recorder) len() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.got)
+}
+
 // stub is an upstream that answers requests with bytes of the test's choice.
 type stub struct {
 	t    *testing.T
