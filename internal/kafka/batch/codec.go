@@ -223,7 +223,8 @@ func (d *Decoder) unzstd(src []byte, limit int) error {
 			return err
 		}
 	}
-	out, err := dec.DecodeAll(src, d.buf[:0])
+	guess := min(bound, int64(limit), 8*int64(len(src)))
+	out, err := dec.DecodeAll(src, slices.Grow(d.buf[:0], int(guess)))
 	if err == nil || cap(out) > cap(d.buf) {
 		d.buf = out
 	}
