@@ -5,16 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
+	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluicegate/sluice/internal/testenv"
+	"github.com/sluicegate/sluice/internal/testenv/apachekafka"
 )
 
 // broker is a Kafka cluster of one broker in a process of its own.
@@ -22,27 +23,64 @@ type broker struct {
 	name string // in tables
 	addr string
 	node int32
-	proc *process
 	adm  *kadm.Client
+	stop func()
 }
 
 // startEmbedded runs the embedded broker in a child process of this program,
 // in memory.
 func startEmbedded(dir string) (*broker, error) {
-	port, err := freePort(1)
-	if err != nil {
-		return nil, err
-	}
+	port := testenv.Ports(1)
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	proc, err := start(dir, "embedded", exec.Command(self, "-child", "broker", "-port", strconv.Itoa(port)))
+	proc, err := start(dir, "embedded", self, "-child", "broker", "-port", strconv.Itoa(port))
 	if err != nil {
 		return nil, err
 	}
-	b := &broker{name: "embedded broker", addr: fmt.Sprintf("127.0.0.1:%d", port), proc: proc}
+	b := &broker{name: "the embedded broker", addr: fmt.Sprintf("127.0.0.1:%d", port), stop: proc.stop}
 	return b, b.ready(10 * time.Second)
+}
+
+// startKafka runs Apache Kafka. Its Java compiles fully and deleted topics
+// leave the disk soon, because legs are measured on new ones.
+func startKafka(dir string) (*broker, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	c, err := apachekafka.Start(ctx, apachekafka.Config{
+		Brokers:    1,
+		Dir:        filepath.Join(dir, "kafka"),
+		JVM:        []string{"-Xmx1g", "-XX:+UseG1GC"},
+		Properties: map[string]string{"log.segment.delete.delay.ms": "1000", "log.cleaner.enable": "false"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	b := &broker{name: "Apache Kafka " + apachekafka.Version, addr: c.Addr(1), stop: c.Close}
+	return b, b.ready(time.Minute)
+}
+
+// warm runs a JVM's code paths hot: a cold one gives false results.
+func (b *broker) warm() error {
+	batch := plainBatch(100, 1000)
+	if err := b.fresh("warm"); err != nil {
+		return err
+	}
+	end, err := b.fill("warm", batch, 100, 2<<30)
+	if err != nil {
+		return err
+	}
+	c, err := dial(b.addr, nil)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	if _, err := c.run(5*time.Second, 100_000, fetchRequests("warm", 100, min(end, 100_000)), atLeast(100_000)); err != nil {
+		return err
+	}
+	_, err = b.adm.DeleteTopics(context.Background(), "warm")
+	return err
 }
 
 // serveEmbedded is the child's side.
@@ -57,9 +95,6 @@ func serveEmbedded(port int) error {
 
 // ready waits for the broker and learns its node id.
 func (b *broker) ready(patience time.Duration) error {
-	if err := b.proc.waitPort(b.addr, patience); err != nil {
-		return err
-	}
 	cl, err := kgo.NewClient(kgo.SeedBrokers(b.addr))
 	if err != nil {
 		return err
@@ -146,13 +181,3 @@ func (b *broker) fill(topic string, batch []byte, records int, size int) (int64,
 	}
 	return end, nil
 }
-
-func (b *broker) stop() {
-	if b.adm != nil {
-		b.adm.Close()
-	}
-	b.proc.stop()
-}
-
-var _ = kmsg.ResourceTypeTopic
-var _ = strings.TrimSpace

@@ -7,9 +7,11 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 )
@@ -18,6 +20,23 @@ func benchEmbedded(opts options, dir string) ([]*table, error) {
 	b, err := startEmbedded(dir)
 	if err != nil {
 		return nil, err
+	}
+	return benchNetwork(opts, dir, b)
+}
+
+func benchKafka(opts options, dir string) ([]*table, error) {
+	for _, tool := range []string{"java", "mvn"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return []*table{{title: "Apache Kafka", notes: []string{"Left out: " + tool + " is not installed."}}}, nil
+		}
+	}
+	b, err := startKafka(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.warm(); err != nil {
+		b.stop()
+		return nil, fmt.Errorf("warm up: %w", err)
 	}
 	return benchNetwork(opts, dir, b)
 }

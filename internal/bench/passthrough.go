@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sluicegate/sluice/internal/testenv"
 )
 
 // shape is a size of request: records of size bytes each.
@@ -55,11 +56,8 @@ func startNetwork(dir, sluice string, b *broker, guests guestFiles) (*network, e
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort(1)
-	if err != nil {
-		return nil, err
-	}
-	n.forward, err = start(dir, "forward", exec.Command(self, "-child", "forward", "-port", strconv.Itoa(port), "-to", b.addr))
+	port := testenv.Ports(1)
+	n.forward, err = start(dir, "forward", self, "-child", "forward", "-port", strconv.Itoa(port), "-to", b.addr)
 	if err != nil {
 		return nil, err
 	}
@@ -68,16 +66,13 @@ func startNetwork(dir, sluice string, b *broker, guests guestFiles) (*network, e
 		return nil, err
 	}
 	span := int(b.node) + 4
-	base, err := freePort(2*span + 1)
-	if err != nil {
-		return nil, err
-	}
+	base := testenv.Ports(2*span + 1)
 	secure := base + span
 	cfg, err := writeConfig(dir, b.addr, base, secure, base+2*span, guests)
 	if err != nil {
 		return nil, err
 	}
-	n.gateway, err = start(dir, "sluice", exec.Command(sluice, "run", "-c", cfg))
+	n.gateway, err = start(dir, "sluice", sluice, "run", "-c", cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -10,11 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/xeipuuv/gojsonschema"
+
 	"github.com/sluicegate/sluice/abi"
 	"github.com/sluicegate/sluice/host"
 	"github.com/sluicegate/sluice/internal/asyncapi"
+	"github.com/sluicegate/sluice/internal/jsonschema"
 	"github.com/sluicegate/sluice/internal/kafka/batch"
-	"github.com/xeipuuv/gojsonschema"
 )
 
 // guestFiles are the modules that the benchmark measures with.
@@ -181,7 +183,7 @@ func roundTrip(p *host.Pipeline, raw []byte) func() error {
 		if err := p.Process(context.Background(), &hb, &res); err != nil {
 			return err
 		}
-		out, err = enc.AppendProduce(out[:0], &b, hb.Records)
+		out, err = enc.AppendProduced(out[:0], &b, hb.Records)
 		return err
 	}
 }
@@ -254,4 +256,21 @@ func benchValidate(opts options, dir string) ([]*table, error) {
 	return []*table{t}, nil
 }
 
-var _ = asyncapi.Demo
+// judged counts what the schemas of the demo document decided.
+var judged jsonschema.Stats
+
+func judgeCounts() (fast, judge uint64) { return judged.Fast.Load(), judged.Judged.Load() }
+
+// demoSchemas are the schemas of the demo document, under the name demo, and
+// the one of its topic as the judge gets it.
+func demoSchemas() (*asyncapi.Set, []byte, error) {
+	doc, err := asyncapi.Parse("demo.yaml", asyncapi.Demo, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	schema, ok := doc.Schema("event-gateway-demo")
+	if !ok {
+		return nil, nil, fmt.Errorf("the demo document has no schema for its topic")
+	}
+	return asyncapi.NewSet(map[string]*asyncapi.Document{"demo": doc}, &judged), schema, nil
+}
