@@ -7,15 +7,23 @@ import "fmt"
 // Walking a function's operators in order, u is the largest cost that any path from the last charge to this point can
 // have run up. A charge takes u from the fuel and begins again at 0. There is one
 //
-//   - wherever u would pass stretch, so that one charge never stands for much more than was run;
 //   - at each loop head, of the largest u of all that jump or fall into it, known when the loop ends;
-//   - at the entry of the function, of the largest u at any exit or call, known when the function ends.
+//   - at the entry of the function, of the largest u at any exit or call, known when the function ends;
+//   - wherever u would pass stretch, so that one charge never stands for much more than was run. (A Go function is one
+//     loop around a switch, and every jump goes through it: charged at the head for the longest path through
+//     the whole, large functions would cost a hundred times what they run.)
 //
-// So all that was ever run has been charged, but for what the frames on the stack have run since their last charge, at most
-// stretch each; and every cycle passes a charge. A function without loops and calls that costs at most leafCost
-// is not charged itself: each call costs its caller that much more.
+// The first two yield if the fuel is negative then, and every cycle passes one of them. The third does not ask: what
+// runs until somebody does is at most the rest of this body, and of the callers' bodies, which the stack budget bounds (a frame
+// weighs more than its body has operators). So what has run is charged, but for at most stretch of the function that runs.
+//
+// A function without loops and calls that costs at most leafCost is not charged itself: each call costs its caller that much more.
+//
+// The yield is in the else branch of an if whose then branch is empty. wazero's register allocator takes over the
+// state of the first predecessor where paths meet; the other way round, everything alive would be reloaded from
+// the stack after each charge.
 const (
-	stretch  = 128
+	stretch  = 200
 	leafCost = 16
 	leafSize = 256 // bytes of such a function's body
 )
@@ -191,28 +199,23 @@ func (f *function) spend(cost, at int) {
 	}
 	if f.u+cost > stretch && f.u > 0 {
 		f.flush(at)
-		f.charge(f.u)
+		f.m.scratch, _ = f.m.debit(f.m.scratch, f.u)
 		f.u = 0
 	}
 	f.u += cost
 }
 
-// charge writes a charge and returns where its amount stands.
-func (f *function) charge(amount int) (patch int) {
-	s := append(f.m.scratch, opGlobalGet)
-	s = append(appendU32(s, f.m.info.Fuel), opI64Const, 0, 0, 0)
+// debit appends code that takes an amount from the fuel, and returns where the amount stands.
+func (m *module) debit(s []byte, amount int) (_ []byte, patch int) {
+	s = appendU32(append(s, opGlobalGet), m.info.Fuel)
+	s = append(s, opI64Const, 0, 0, 0)
 	patch = len(s) - 3
 	putAmount(s[patch:], amount)
-	s = append(s, opI64Sub, opGlobalSet)
-	s = append(appendU32(s, f.m.info.Fuel), opGlobalGet)
-	s = append(appendU32(s, f.m.info.Fuel), opI64Const, 0, opI64LtS, opIf, blockEmpty, opCall)
-	f.m.scratch = append(appendU32(s, f.m.helpers+helperSlow), opEnd)
-	f.m.info.ChargeSites++
-	f.loops = true
-	return patch
+	m.info.ChargeSites++
+	return appendU32(append(s, opI64Sub, opGlobalSet), m.info.Fuel), patch
 }
 
-// branch notes that control may go to the label from here.
+// branch notes that// branch notes that control may go to the label from here.
 func (f *function) branch(label uint32, at int) {
 	frames := f.m.frames
 	if label >= uint32(len(frames)) {
@@ -399,7 +402,11 @@ func (f *function) block(code int, op operator, at int) {
 	f.flush(f.r.pos)
 	top := &f.m.frames[len(f.m.frames)-1]
 	top.most = f.u
-	top.patch = f.charge(0)
+	s, patch := f.m.debit(f.m.scratch, 0)
+	s = appendU32(append(s, opGlobalGet), f.m.info.Fuel)
+	s = append(s, opI64Const, 0, opI64GeS, opIf, blockEmpty, opElse, opCall)
+	f.m.scratch = append(appendU32(s, f.m.helpers+helperSlow), opEnd)
+	f.loops, top.patch = true, patch
 	if f.u != dead {
 		f.u = 0
 	}
@@ -536,22 +543,17 @@ func (f *function) prologue(p []byte) (_ []byte, local bool) {
 	if !f.loops && !f.calls && entry <= leafCost && len(f.m.scratch) <= leafSize {
 		return p, false
 	}
-	entry = max(entry, 1)
-	fuel, weight := f.m.info.Fuel, f.weight()
-	p = appendU32(append(p, opGlobalGet), fuel)
-	p = append(p, opI64Const, 0, 0, 0)
-	putAmount(p[len(p)-3:], entry)
-	p = appendU32(append(p, opI64Sub, opGlobalSet), fuel)
-	p = appendU32(append(p, opGlobalGet), fuel)
-	f.m.info.ChargeSites++
+	p, _ = f.m.debit(p, max(entry, 1))
+	p = appendU32(append(p, opGlobalGet), f.m.info.Fuel)
+	weight := f.weight()
 	if !f.calls && weight <= smallFrame {
-		p = append(p, opI64Const, 0, opI64LtS, opIf, blockEmpty, opCall)
+		p = append(p, opI64Const, 0, opI64GeS, opIf, blockEmpty, opElse, opCall)
 		return append(appendU32(p, f.m.helpers+helperSlow), opEnd), false
 	}
 	p = appendU32(append(p, opGlobalGet), f.m.info.Stack)
 	p = appendS64(append(p, opI64Const), weight)
 	p = appendU32(append(p, opI64Sub, opLocalTee), f.locals)
-	p = append(p, opI64Or, opI64Const, 0, opI64LtS, opIf, blockEmpty)
+	p = append(p, opI64Or, opI64Const, 0, opI64GeS, opIf, blockEmpty, opElse)
 	p = appendU32(append(p, opLocalGet), f.locals)
 	p = appendU32(append(p, opCall), f.m.helpers+helperEnter)
 	return append(p, opEnd), true

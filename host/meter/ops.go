@@ -231,6 +231,7 @@ const (
 	opI64Const     = 0x42
 	opI32LtU       = 0x49
 	opI64LtS       = 0x53
+	opI64GeS       = 0x59
 	opI32Add       = 0x6a
 	opI64Add       = 0x7c
 	opI64Sub       = 0x7d
