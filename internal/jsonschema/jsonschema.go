@@ -18,9 +18,10 @@
 //
 // # Deliberate deviations
 //
-// The judge alone would accept garbage after the first JSON value, and
-// numbers, nesting and arrays of any size ("1e1000000" costs it 70 ms); here
-// those are invalid. Errors come in a stable order (by field, then by text;
+// The judge alone would accept garbage after the first JSON value, numbers,
+// nesting and arrays of any size ("1e1000000" costs it 70 ms), and follow a
+// schema that meets itself again on every level for ever; here such values are
+// invalid. Errors come in a stable order (by field, then by text;
 // the judge's own order changes from run to run), at most [MaxErrors] of
 // them, each at most [MaxErrorBytes] long.
 package jsonschema
@@ -96,6 +97,7 @@ type Config struct {
 type Schema struct {
 	judge *judge
 	fast  *node
+	shape *shape // nil: visits need not be counted
 	stats *Stats
 }
 
@@ -115,7 +117,8 @@ func Compile(schema []byte, cfg Config) (*Schema, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compile schema: %w", err)
 	}
-	if err := checkReferences(doc); err != nil {
+	shape, err := checkReferences(doc)
+	if err != nil {
 		return nil, fmt.Errorf("compile schema: %w", err)
 	}
 	fast := compileFast(doc, draft)
@@ -123,7 +126,7 @@ func Compile(schema []byte, cfg Config) (*Schema, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compile schema: %w", err)
 	}
-	s := &Schema{judge: judge, fast: fast, stats: cfg.Stats}
+	s := &Schema{judge: judge, fast: fast, shape: shape, stats: cfg.Stats}
 	if s.stats == nil {
 		s.stats = new(Stats)
 	}
@@ -133,7 +136,7 @@ func Compile(schema []byte, cfg Config) (*Schema, error) {
 // WithStats returns the same schema, counting in stats from now on; s goes on
 // counting where it did.
 func (s *Schema) WithStats(stats *Stats) *Schema {
-	return &Schema{judge: s.judge, fast: s.fast, stats: stats}
+	return &Schema{judge: s.judge, fast: s.fast, shape: s.shape, stats: stats}
 }
 
 // Check judges one record's value, which it neither changes nor keeps. For
@@ -155,6 +158,9 @@ func (s *Schema) Check(value []byte) (abi.Status, []string) {
 		return abi.StatusValid, nil
 	}
 	doc, problem := parse(value)
+	if problem == "" && s.tooComplex(doc) {
+		problem = fmt.Sprintf("too complex: by this schema, to judge it takes more than %d steps", MaxVisits)
+	}
 	if problem != "" {
 		s.stats.Refused.Add(1)
 		return abi.StatusInvalid, []string{"(root): " + problem}
@@ -164,4 +170,14 @@ func (s *Schema) Check(value []byte) (abi.Status, []string) {
 		return abi.StatusInvalid, errs
 	}
 	return abi.StatusValid, nil
+}
+
+// tooComplex reports that the judge would take more than MaxVisits steps.
+func (s *Schema) tooComplex(doc any) bool {
+	if s.shape == nil {
+		return false
+	}
+	budget := MaxVisits
+	s.shape.visits(doc, &budget)
+	return budget < 0
 }

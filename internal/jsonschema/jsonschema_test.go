@@ -364,15 +364,50 @@ func TestManyMembers(t *testing.T) {
 	}
 }
 
-// A schema that looks at the same value again on every level would take time
-// exponential in the depth.
-func TestFastPathGivesUp(t *testing.T) {
-	s := compile(t, `{"properties":{"a":{"allOf":[{"$ref":"#"},{"$ref":"#"}]}}}`, Config{})
-	value := []byte(strings.Repeat(`{"a":`, 100) + "1" + strings.Repeat("}", 100))
-	start := time.Now()
-	s.fast.accepts(value)
-	if d := time.Since(start); d > time.Second {
-		t.Errorf("took %v", d)
+// Some schemas look at the same value twice on every level, which takes time
+// exponential in the depth: in the one-pass check, and in the judge.
+func TestExponentialSchemas(t *testing.T) {
+	const twice = `{"allOf":[{"$ref":"#"},{"$ref":"#"}]}`
+	expression := `{"oneOf":[
+		{"type":"object","required":["and"],"properties":{"and":{"type":"array","items":{"$ref":"#"}},"or":{"$ref":"#"}},"additionalProperties":false},
+		{"type":"object","required":["or"],"properties":{"and":{"items":{"$ref":"#"}},"or":{"type":"array","items":{"$ref":"#"}}},"additionalProperties":false},
+		{"type":"integer"}]}`
+	var levels strings.Builder
+	for i := range 60 {
+		fmt.Fprintf(&levels, `"l%d":{"properties":{"a":{"allOf":[{"$ref":"#/definitions/l%d"},{"$ref":"#/definitions/l%d"}]}}},`, i, i+1, i+1)
+	}
+	nested := func(open, closing string, depth int) string {
+		return strings.Repeat(open, depth) + `"x"` + strings.Repeat(closing, depth)
+	}
+	tests := []struct {
+		name, schema, value string
+		refused             bool
+	}{
+		{"members", `{"properties":{"a":` + twice + `}}`, nested(`{"a":`, "}", 100), true},
+		{"other members", `{"additionalProperties":` + twice + `}`, nested(`{"a":`, "}", 100), true},
+		{"members by pattern", `{"patternProperties":{"^a":` + twice + `}}`, nested(`{"a":`, "}", 100), true},
+		{"elements", `{"items":` + twice + `}`, nested("[", "]", 100), true},
+		{"contained", `{"contains":` + twice + `}`, nested("[", "]", 100), true},
+		{"elements by place", `{"items":[` + twice + `]}`, nested("[", "]", 100), true},
+		{"more elements", `{"items":[true],"additionalItems":` + twice + `}`, strings.Repeat("[0,", 100) + "0" + strings.Repeat("]", 100), true},
+		{"without recursion", `{"$ref":"#/definitions/l0","definitions":{` + levels.String() + `"l60":{}}}`, nested(`{"a":`, "}", 60), true},
+		{"an expression", expression, nested(`{"and":[`, "]}", 50), true},
+		{"a small expression", expression, nested(`{"and":[`, "]}", 5), false},
+		{"a list", `{"properties":{"v":{"type":"integer"},"next":{"$ref":"#"}}}`, nested(`{"v":1,"next":`, "}", 100), false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			start := time.Now()
+			var stats Stats
+			status, errs := compile(t, tt.schema, Config{Stats: &stats}).Check([]byte(tt.value))
+			refused := len(errs) == 1 && strings.HasPrefix(errs[0], "(root): too complex")
+			if refused != tt.refused {
+				t.Errorf("got status %d %q, want refused: %v", status, errs, tt.refused)
+			}
+			if d := time.Since(start); d > 3*time.Second {
+				t.Errorf("took %v", d)
+			}
+		})
 	}
 }
 

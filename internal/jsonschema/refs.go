@@ -23,12 +23,14 @@ const (
 // schemas that all look at the same value ("$ref", "allOf", "not", ...) must
 // not lead back to its beginning. The judge would recurse until the process
 // dies. A schema that contains itself further down in the value is fine.
-func checkReferences(doc any) error {
+// It returns the schema's shape if the judge's visits must be counted.
+func checkReferences(doc any) (*shape, error) {
 	r := &refs{
 		pool:   map[string]any{},
 		target: map[uintptr]string{},
 		seen:   map[uintptr]*visit{},
 		queue:  []any{doc},
+		shapes: map[uintptr]*shape{},
 	}
 	r.index(doc, &url.URL{})
 	r.pool[""] = doc
@@ -36,10 +38,14 @@ func checkReferences(doc any) error {
 		next := r.queue[len(r.queue)-1]
 		r.queue = r.queue[:len(r.queue)-1]
 		if _, err := r.walk(next); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	shape := r.shape(doc)
+	if shape.harmless() {
+		return nil, nil
+	}
+	return shape, nil
 }
 
 // refs resolves references in the judge's manner: the identifiers of schemas
@@ -49,6 +55,7 @@ type refs struct {
 	target map[uintptr]string // of the schema with a $ref: the resolved one
 	seen   map[uintptr]*visit
 	queue  []any // schemas that look at a part of the value
+	shapes map[uintptr]*shape
 }
 
 // visit is what is known of a schema. Until it is done, the schema is on the
