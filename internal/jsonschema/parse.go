@@ -1,6 +1,7 @@
 package jsonschema
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -352,14 +353,55 @@ func stringStop(b []byte, i int) int {
 // asciiStop is stringStop that also stops at the first byte of what is not
 // ASCII.
 func asciiStop(b []byte, i int) int {
-	for ; i+8 <= len(b); i += 8 {
+	for long := i + 32; i+8 <= len(b); i += 8 {
 		x := binary.LittleEndian.Uint64(b[i:])
 		q, s := x^(ones*'"'), x^(ones*'\\')
 		m := ((q-ones)&^q | (s-ones)&^s | (x - ones*0x20) | x) & highs
 		if m != 0 {
 			return i + bits.TrailingZeros64(m)>>3
 		}
+		if i == long {
+			return longStop(b, i)
+		}
 	}
+	return byteStop(b, i)
+}
+
+// longStop is asciiStop for texts, with the searches that the library has in
+// vector instructions. It looks at a part only, so that a text of many escapes
+// does not have it search to the end again after each.
+func longStop(b []byte, i int) int {
+	for i < len(b) {
+		part := b[i:min(i+2048, len(b))]
+		quote := bytes.IndexByte(part, '"')
+		if quote >= 0 {
+			part = part[:quote]
+		}
+		escape := bytes.IndexByte(part, '\\')
+		if escape >= 0 {
+			part = part[:escape]
+		}
+		n := 0
+		for ; n+32 <= len(part); n += 32 {
+			w := part[n : n+32 : n+32]
+			x0, x1 := binary.LittleEndian.Uint64(w), binary.LittleEndian.Uint64(w[8:])
+			x2, x3 := binary.LittleEndian.Uint64(w[16:]), binary.LittleEndian.Uint64(w[24:])
+			m := (x0 - ones*0x20) | x0 | (x1 - ones*0x20) | x1 | (x2 - ones*0x20) | x2 | (x3 - ones*0x20) | x3
+			if m&highs != 0 {
+				break
+			}
+		}
+		stop := byteStop(part, n)
+		i += stop
+		if stop < len(part) || quote >= 0 || escape >= 0 {
+			return i
+		}
+	}
+	return i
+}
+
+// byteStop is asciiStop, byte by byte.
+func byteStop(b []byte, i int) int {
 	for ; i < len(b); i++ {
 		if c := b[i]; c == '"' || c == '\\' || c < 0x20 || c >= utf8.RuneSelf {
 			return i
