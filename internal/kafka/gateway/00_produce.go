@@ -34,8 +34,7 @@ func produce(c *conn, h wire.RequestHeader) error {
 	if err != nil {
 		return err
 	}
-	routes := c.g.routes.acquire()
-	defer routes.release()
+	routes := c.g.routes.peek()
 	if !routes.opensProduce() || head.topics == 0 {
 		return c.passProduce(h, head.acks)
 	}
@@ -48,7 +47,7 @@ func produce(c *conn, h wire.RequestHeader) error {
 			return c.passProduce(h, head.acks)
 		}
 	}
-	return c.openProduce(h, routes)
+	return c.openProduce(h)
 }
 
 // peekProduce reads the beginning of the current request: a little of it first, because the rest may not have arrived.

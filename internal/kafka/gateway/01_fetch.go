@@ -37,8 +37,7 @@ type fetchAnswer struct {
 
 func fetch(c *conn, h wire.RequestHeader) error {
 	generation := c.g.routes.generation.Load() // before the routes: an older one than theirs only costs a session
-	routes := c.g.routes.acquire()
-	defer routes.release()
+	routes := c.g.routes.peek()
 	if !routes.opensFetch() {
 		c.fetches.forget()
 		return c.pass(h, nil)

@@ -29,8 +29,7 @@ var respondShareFetch = rewriting(kmsg.NewPtrShareFetchResponse, func(c *conn, m
 
 func shareFetch(c *conn, h wire.RequestHeader) error {
 	generation := c.g.routes.generation.Load()
-	routes := c.g.routes.acquire()
-	defer routes.release()
+	routes := c.g.routes.peek()
 	if !routes.opensFetch() {
 		c.shares.forget()
 		return c.pass(h, respondShareFetch)

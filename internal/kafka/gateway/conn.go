@@ -222,10 +222,14 @@ func (c *conn) forward(e entry) error {
 
 // relay forwards the current request unread; no answer is expected.
 func (c *conn) relay() error {
-	if err := c.cr.Forward(c.uw); err != nil {
-		return fmt.Errorf("forward request: %w", err)
+	err := c.cr.Forward(c.uw)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if up := c.uw.Flush(); up != nil { // a Writer's error is final
+		return upstreamError{up}
+	}
+	return fmt.Errorf("forward request: %w", err)
 }
 
 // expect registers the answer to a request, before the request is sent.
@@ -380,10 +384,14 @@ func (c *conn) answer(e *entry, size int32) error {
 
 // relayAnswer forwards the current response unread.
 func (c *conn) relayAnswer() error {
-	if err := c.ur.Forward(c.cw); err != nil {
-		return fmt.Errorf("forward response: %w", err)
+	err := c.ur.Forward(c.cw)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if down := c.cw.Flush(); down != nil {
+		return down
+	}
+	return upstreamError{err}
 }
 
 // report tells the observer how many bytes were moved since it last did.

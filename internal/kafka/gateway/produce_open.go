@@ -48,8 +48,11 @@ func refuse(err *kerr.Error, cause Cause, format string, args ...any) *refusal {
 
 // openProduce opens the current request: what pipelines match is judged, then the request is forwarded without the partitions that are
 // refused, and with changed batches in place of those that were changed.
-func (c *conn) openProduce(h wire.RequestHeader, routes *Routes) error {
+func (c *conn) openProduce(h wire.RequestHeader) error {
 	return c.openRequest(func(body []byte) error {
+		// From here on, not from when a slow client began to send: these routes hold for all of the request.
+		routes := c.g.routes.acquire()
+		defer routes.release()
 		req, err := scanProduce(body, h)
 		if err != nil {
 			return err

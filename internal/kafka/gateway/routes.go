@@ -205,6 +205,9 @@ type routeTable struct {
 	generation atomic.Int64 // goes up when the current routes change
 }
 
+// peek returns the current routes for a look at what they match; their pipelines may be closed.
+func (t *routeTable) peek() *Routes { return t.current.Load() }
+
 // acquire returns the current routes for use until release.
 func (t *routeTable) acquire() *Routes {
 	for {

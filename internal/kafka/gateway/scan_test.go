@@ -12,7 +12,9 @@ import (
 	"github.com/sluicegate/sluice/internal/kafka/wire"
 )
 
-func isSyscallReset(err error) bool { return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) }
+func isSyscallReset(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
 
 func ptr[T any](v T) *T { return &v }
 
