@@ -44,7 +44,7 @@ func TestPoison(t *testing.T) {
 			var obs recorder
 			h := newHost(t, Config{Observer: &obs})
 			limits := small
-			limits.Memory = 2 << 20
+			limits.Memory, limits.Deadline = 2<<20, time.Hour
 			if kind == "R" {
 				limits.FuelBase = 10_000_000 // enough for the stack to be spent first
 			}

@@ -1,3 +1,7 @@
+//go:build !race
+
+// Compiling the plugins with the race detector in the compiler takes minutes and finds nothing that other tests do not.
+
 package host_test
 
 import (
