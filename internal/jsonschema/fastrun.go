@@ -1,6 +1,7 @@
 package jsonschema
 
 import (
+	"encoding/binary"
 	"math/bits"
 	"unicode/utf8"
 )
@@ -372,11 +373,7 @@ func (r *run) skip(i, depth int) int {
 	case 'n':
 		return skipWord(b, i, "null")
 	}
-	num, ok := scanNumber(b, i)
-	if !ok {
-		return -1
-	}
-	return num.end
+	return skipNumber(b, i)
 }
 
 func skipWord(b []byte, i int, text string) int {
@@ -466,6 +463,15 @@ func scanName(b []byte, i int) (name []byte, value int) {
 // says whether the string is plain, without an escape, and all ASCII.
 func scanString(b []byte, i int) (end int, plain, ascii bool) {
 	start := i + 1
+	if start+8 <= len(b) { // most names, many texts
+		x := binary.LittleEndian.Uint64(b[start:])
+		q, s := x^(ones*'"'), x^(ones*'\\')
+		if m := ((q-ones)&^q | (s-ones)&^s | (x - ones*0x20) | x) & highs; m != 0 {
+			if end = start + bits.TrailingZeros64(m)>>3; b[end] == '"' {
+				return end + 1, true, true
+			}
+		}
+	}
 	plain, ascii = true, true
 	i = asciiStop(b, start)
 	for i < len(b) {
@@ -494,6 +500,30 @@ func scanString(b []byte, i int) (end int, plain, ascii bool) {
 		}
 	}
 	return -1, false, false
+}
+
+// skipNumber is scanNumber that only says where the number ends, or -1.
+func skipNumber(b []byte, i int) int {
+	start := i
+	if b[i] == '-' {
+		i++
+	}
+	first := i
+	for i < len(b) && isDigit(b[i]) {
+		i++
+	}
+	digits := i - first
+	if digits == 0 || digits > 1 && b[first] == '0' || digits > MaxDigits {
+		return -1
+	}
+	if i < len(b) && (b[i] == '.' || b[i]|0x20 == 'e') {
+		num, ok := scanNumber(b, start)
+		if !ok {
+			return -1
+		}
+		return num.end
+	}
+	return i
 }
 
 // numeral is a number as it is written.
