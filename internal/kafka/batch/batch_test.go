@@ -72,7 +72,7 @@ func sample() []kmsg.Record {
 		{Key: []byte("k"), Value: []byte("v")},
 		{TimestampDelta64: 5, Value: []byte{}},
 		{TimestampDelta64: 3, Key: []byte{}},
-		{TimestampDelta64: math.MaxInt32 + 1, Key: []byte("key"), Value: bytes.Repeat([]byte("x"), 70000), Headers: []kmsg.Header{
+		{TimestampDelta64: math.MaxInt32 + 1, Key: []byte("key"), Value: bytes.Repeat([]byte("x"), 9000), Headers: []kmsg.Header{
 			{Key: "a", Value: []byte("1")}, {Key: "a", Value: nil}, {Key: "", Value: []byte{}}, {Key: strings.Repeat("h", 200), Value: []byte("2")},
 		}},
 		{TimestampDelta64: -7},
@@ -85,7 +85,7 @@ func want() []abi.Record {
 		{Timestamp: 1000, Key: []byte("k"), Value: []byte("v")},
 		{Offset: 1, Timestamp: 1005, Value: []byte{}},
 		{Offset: 2, Timestamp: 1003, Key: []byte{}},
-		{Offset: 3, Timestamp: 1000 + math.MaxInt32 + 1, Key: []byte("key"), Value: bytes.Repeat([]byte("x"), 70000), Headers: []abi.Header{
+		{Offset: 3, Timestamp: 1000 + math.MaxInt32 + 1, Key: []byte("key"), Value: bytes.Repeat([]byte("x"), 9000), Headers: []abi.Header{
 			{Name: "a", Value: []byte("1")}, {Name: "a"}, {Value: []byte{}}, {Name: strings.Repeat("h", 200), Value: []byte("2")},
 		}},
 		{Offset: 4, Timestamp: 993},

@@ -28,12 +28,14 @@ type Reader struct {
 	// is there. Views of what lies before lo may be pending in out.
 	buf    *buffer
 	lo, hi int
+	want   int    // bytes that fill waits for
 	stash  []byte // a few bytes, instead of a buffer, while waiting
 	first  [prefixSize]byte
 	out    *Writer // nil or the Writer that has views of buf
 
 	size    int32 // of the current frame's body
 	open    bool  // the current frame was not taken; lo is at its prefix
+	large   bool  // the last frames were, and were spliced
 	inside  bool  // between Next and the next Next, rather than between two frames
 	started bool  // the first bytes of the connection have been looked at
 
@@ -77,6 +79,7 @@ func (r *Reader) Next() (size int32, err error) {
 		return 0, readError(err)
 	}
 	r.open, r.inside = true, true
+	r.large = r.large && r.size >= largeFrame
 	return r.size, nil
 }
 
@@ -150,18 +153,12 @@ func (r *Reader) Forward(w *Writer) error {
 		return err
 	}
 	r.open = false
-	for rest > 0 {
-		if err := r.flush(); err != nil {
+	if rest >= spliceMin {
+		if rest, err = r.splice(w, rest); err != nil {
 			return err
 		}
-		if rest >= spliceMin {
-			if rest, err = r.splice(w, rest); err != nil {
-				return err
-			}
-			if rest == 0 {
-				break
-			}
-		}
+	}
+	for rest > 0 {
 		if err := r.fill(1); err != nil {
 			return readError(err)
 		}
@@ -278,6 +275,21 @@ func (r *Reader) Ready() bool {
 // spliced. It may be called at any time from any goroutine.
 func (r *Reader) BytesRead() uint64 { return r.read.Load() }
 
+// After a frame of largeFrame bytes that was spliced the next one is expected to be as large, so
+// that only its head is read, and the rest is left to splice.
+const (
+	largeFrame = 64 << 10
+	headSize   = 1 << 10
+)
+
+// readTo returns where in the buffer a read ends.
+func (r *Reader) readTo() int {
+	if r.large {
+		return min(max(r.want, r.hi+headSize), bufferSize)
+	}
+	return bufferSize
+}
+
 // fill reads until n bytes, at most a buffer, are there. The error is io.EOF
 // if the connection ended, even if some bytes are there.
 func (r *Reader) fill(n int) error {
@@ -289,6 +301,7 @@ func (r *Reader) fill(n int) error {
 			r.hi = copy(r.buf[:], r.buf[r.lo:r.hi])
 			r.lo = 0
 		}
+		r.want = n
 		if err := r.readMore(); err != nil {
 			return err
 		}

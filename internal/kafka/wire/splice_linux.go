@@ -65,7 +65,7 @@ func (c *rawConn) tryMore(fd uintptr) bool {
 	if r.buf == nil {
 		r.restore()
 	}
-	if c.tryRead(fd, r.buf[r.hi:]) {
+	if c.tryRead(fd, r.buf[r.hi:r.readTo()]) {
 		return true
 	}
 	if r.hi <= stashSize {
@@ -156,14 +156,21 @@ func (p *pipe) close() {
 type splicer struct {
 	in, out, room func(fd uintptr) bool
 
-	pipe *pipe
-	want int // bytes that in may take
-	held int // bytes in the pipe
-	err  error
+	w     *Writer
+	pipe  *pipe
+	want  int // bytes that in may take
+	head  int // bytes in the pipe that came from memory, before the others
+	taken int // bytes in the pipe that came from the socket
+	held  int // bytes that are left in the pipe
+	err   error
 }
 
-// splice moves at most rest bytes from the connection to w and returns how
-// many it left to be copied. Nothing is in the buffer or pending.
+// maxHead is the most that is pending in memory before what is spliced and goes
+// through the pipe with it, which saves a write of its own, in bytes.
+const maxHead = 4 << 10
+
+// splice moves rest bytes from the connection to w and returns how many it
+// left to be copied. Nothing is in the buffer, except for what is pending.
 //
 // A pipe is taken when bytes are there and given back before anything waits:
 // what the destination does not accept at once is read back into memory. Then
@@ -177,12 +184,13 @@ func (r *Reader) splice(w *Writer, rest int) (int, error) {
 		r.raw.s = newSplicer()
 	}
 	s := r.raw.s
-	r.lo, r.hi = 0, 0
-	if r.buf != nil {
-		putBuffer(r.buf)
-		r.buf = nil
-	}
-	for rest >= spliceMin {
+	s.w = w
+	for rest > 0 {
+		if w.size > maxHead || w.chunk < maxChunk {
+			if err := r.flush(); err != nil {
+				return rest, err
+			}
+		}
 		if w.chunk < maxChunk {
 			if err := w.raw.rc.Write(s.room); err != nil {
 				return rest, w.fail(err)
@@ -192,16 +200,28 @@ func (r *Reader) splice(w *Writer, rest int) (int, error) {
 		if err := s.take(r); err != nil {
 			return rest, err
 		}
-		if s.held == 0 { // no pipe, or not a socket to splice from
+		if s.pipe == nil { // none is free, or this is no socket to splice from
+			r.large = false
 			return rest, nil
 		}
-		rest -= s.held
-		r.read.Add(uint64(s.held))
+		r.large = r.size >= largeFrame
+		r.drop()
+		rest -= s.taken
+		r.read.Add(uint64(s.taken))
 		if err := s.give(w); err != nil {
 			return rest, err
 		}
 	}
 	return rest, nil
+}
+
+// drop gives the buffer back. All in it is consumed and written.
+func (r *Reader) drop() {
+	r.lo, r.hi, r.out = 0, 0, nil
+	if r.buf != nil {
+		putBuffer(r.buf)
+		r.buf = nil
+	}
 }
 
 func newSplicer() *splicer {
@@ -210,10 +230,10 @@ func newSplicer() *splicer {
 	return s
 }
 
-// take waits for bytes and moves them to a pipe. held is 0 if this must be
-// done by copying.
+// take moves what is pending in w and then bytes of the connection to a pipe; if there are
+// neither, it waits. pipe is nil if this must be done by copying.
 func (s *splicer) take(r *Reader) error {
-	s.held, s.err = 0, nil
+	s.head, s.taken, s.held, s.err = 0, 0, 0, nil
 	if err := r.raw.rc.Read(s.in); err != nil {
 		return readError(err)
 	}
@@ -233,10 +253,16 @@ func (s *splicer) tryIn(fd uintptr) bool {
 	if s.pipe = pipes.get(); s.pipe == nil {
 		return true
 	}
-	n, err := splice(int(fd), s.pipe.w, s.want)
-	if err == nil && n > 0 {
-		s.held = n
+	if s.err = s.takePending(); s.err != nil {
+		pipes.put(s.pipe, s.head == 0)
+		s.pipe = nil
 		return true
+	}
+	n, err := splice(int(fd), s.pipe.w, s.want)
+	s.taken = max(n, 0)
+	s.held = s.head + s.taken
+	if s.held > 0 {
+		return true // an error will come again
 	}
 	pipes.put(s.pipe, true)
 	s.pipe = nil
@@ -250,13 +276,35 @@ func (s *splicer) tryIn(fd uintptr) bool {
 	return true
 }
 
+// takePending writes what is pending to the pipe, which is empty and has room
+// for it.
+func (s *splicer) takePending() error {
+	for len(s.w.pending) > 0 {
+		n, err := unix.Write(s.pipe.w, s.w.pending[0])
+		if err == unix.EINTR {
+			continue
+		}
+		s.head += max(n, 0)
+		if err == nil && n < len(s.w.pending[0]) {
+			err = io.ErrShortWrite
+		}
+		if err != nil {
+			return err
+		}
+		s.w.pending = s.w.pending[1:]
+	}
+	s.w.reset()
+	return nil
+}
+
 // give moves what is in the pipe to w's connection and gives the pipe back.
 func (s *splicer) give(w *Writer) error {
 	s.err = nil
 	held := s.held
 	err := w.raw.rc.Write(s.out)
 	accepted := held - s.held
-	w.spliced.Add(uint64(accepted))
+	w.copied.Add(uint64(min(accepted, s.head)))
+	w.spliced.Add(uint64(max(accepted-s.head, 0)))
 	switch {
 	case err != nil:
 	case s.held == 0:

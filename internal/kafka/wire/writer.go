@@ -144,11 +144,18 @@ func (w *Writer) join(b []byte) bool {
 // Reader that it forwards from.
 func (w *Writer) Flush() error {
 	err := w.write()
+	w.reset()
+	return err
+}
+
+// reset forgets what is pending.
+func (w *Writer) reset() {
+	clear(w.segs[:])
+	w.pending, w.size = w.segs[:0], 0
 	if w.own != nil {
 		putBuffer(w.own)
 		w.own, w.used = nil, 0
 	}
-	return err
 }
 
 // write writes the pending slices; own stays.
