@@ -42,7 +42,8 @@ type Options struct {
 	Elements     int    // entries of all element segments together; 262,144
 	FunctionSize int    // bytes of one function's body; 1 MiB
 	Locals       int    // parameters and locals of one function; 8,192
-	Nesting      int    // blocks, loops and ifs open at a time; 16,384
+	Nesting      int    // blocks, loops and ifs open at a time; 4,096, which wazero compiles in about a second
+	Loops        int    // loops among them; 256
 	Stack        int64  // bytes of call stack, estimated; 4 MiB
 	Fuel         int64  // initial value of the fuel global; 0, so that the first charge yields
 }
@@ -61,7 +62,8 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.Elements, 262144)
 	setDefault(&o.FunctionSize, 1<<20)
 	setDefault(&o.Locals, 8192)
-	setDefault(&o.Nesting, 16384)
+	setDefault(&o.Nesting, 4096)
+	setDefault(&o.Loops, 256)
 	setDefault(&o.Stack, 4<<20)
 	return o
 }
