@@ -160,5 +160,9 @@ func Rewrite(wasm []byte, opt Options) (out []byte, info Info, err error) {
 // begins with a charge, operators whose work depends on an operand are charged by it, and nothing but
 // charges, stack checks and the appended helpers touches the two globals or calls yield.
 func Verify(out []byte, info Info) error {
-	return &Error{Err: ErrUnmetered, Function: -1, Detail: "verification is not written yet"}
+	v := verifier{b: out, info: info}
+	if v.run(); v.err != nil {
+		return v.err
+	}
+	return nil
 }

@@ -85,6 +85,9 @@ func instantiate(t testing.TB, rt wazero.Runtime, wasm []byte, metered bool) *gu
 		if err != nil {
 			t.Fatalf("rewrite: %v", err)
 		}
+		if err := meter.Verify(out, info); err != nil {
+			t.Fatalf("verify: %v", err)
+		}
 		wasm, g.info = out, info
 	}
 	g.ctx = context.WithValue(context.Background(), budgetKey{}, &g.budget)
