@@ -159,14 +159,31 @@ func NextEntry(b []byte, f Fields, e *Entry) (rest []byte, err error) {
 // readHeaders decodes e.NumHeaders headers from the front of b and returns
 // how many bytes they take.
 func (e *Entry) readHeaders(b []byte) (n uint64, ok bool) {
-	if uint64(e.NumHeaders)*minHeader > uint64(len(b)) {
+	size, at := uint64(len(b)), uint64(0)
+	if uint64(e.NumHeaders)*minHeader > size {
 		return 0, false
 	}
-	r := reader{b: b}
-	for i := uint32(0); i < e.NumHeaders && !r.bad; i++ {
-		e.Headers = append(e.Headers, r.header())
+	headers := e.Headers[:0]
+	for range e.NumHeaders {
+		if size-at < minHeader {
+			return 0, false
+		}
+		nameLen, valueLen := uint64(load32(b[at:])), int32(load32(b[at+4:]))
+		at += minHeader
+		nameEnd := at + nameLen
+		end := nameEnd + uint64(max(valueLen, 0))
+		if end > size || valueLen < -1 {
+			return 0, false
+		}
+		h := Header{Name: view(b[at:nameEnd])}
+		if valueLen >= 0 {
+			h.Value = b[nameEnd:end:end]
+		}
+		headers = append(headers, h)
+		at = end
 	}
-	return uint64(len(b) - len(r.b)), !r.bad
+	e.Headers = headers
+	return at, true
 }
 
 func malformedEntry(b []byte) error {

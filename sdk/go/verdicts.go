@@ -83,11 +83,18 @@ func (v *verdicts) reset(n int) {
 	v.clear()
 }
 
+// clear forgets the pending verdict. A drop, the most frequent, leaves
+// little to forget.
 func (v *verdicts) clear() {
-	v.op, v.reason, v.scratch = abi.OpKeep, "", v.scratch[:0]
-	p := &v.pending
-	p.Mask, p.Key, p.Value = 0, nil, nil
-	p.Remove, p.Add = p.Remove[:0], p.Add[:0]
+	v.op = abi.OpKeep
+	if v.reason != "" {
+		v.reason = ""
+	}
+	if p := &v.pending; p.Mask != 0 {
+		p.Mask, p.Key, p.Value = 0, nil, nil
+		p.Remove, p.Add = p.Remove[:0], p.Add[:0]
+		v.scratch = v.scratch[:0]
+	}
 }
 
 func (v *verdicts) shrink() {
