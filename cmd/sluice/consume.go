@@ -38,7 +38,7 @@ Examples:
 		brokersFlag(fs, &c.brokers)
 		fs.StringVar(&c.topic, "t", "", "the `topic`; needed")
 		fs.IntVar(&c.partition, "p", -1, "only this `partition`")
-		fs.StringVar(&c.offset, "o", "beginning", "where to begin: `beginning`, end, an offset, or -N for N before the end")
+		fs.StringVar(&c.offset, "o", "beginning", "the `position` to begin at: beginning, end, an offset, or -N for N before the end")
 		fs.IntVar(&c.count, "n", 0, "end after this `number` of records")
 		fs.BoolVar(&c.toEnd, "e", false, "end at what is the end of the topic when the command starts")
 		fs.BoolVar(&c.json, "json", false, "one JSON object a record")

@@ -37,7 +37,7 @@ Examples:
 		fs.StringVar(&p.separator, "K", "", "lines and values are key, `separator`, value")
 		fs.Func("H", "a header, `name=value`, for all records; may be repeated", p.header)
 		fs.IntVar(&p.partition, "p", -1, "the `partition`; -1 chooses by key")
-		fs.StringVar(&p.acks, "acks", "all", "which replicas must have a record: `all`, 1 or 0")
+		fs.StringVar(&p.acks, "acks", "all", "which `replicas` must have a record: all, 1 (the leader) or 0")
 		fs.StringVar(&p.codec, "z", "none", "compress batches with `codec`: none, gzip, snappy, lz4 or zstd")
 		fs.BoolVar(&p.null, "null", false, "an empty value is null (a tombstone)")
 		fs.BoolVar(&p.plain, "no-idempotence", false, "send without a producer id")
@@ -191,7 +191,7 @@ func (p *producer) done(e *env, number int, r *kgo.Record, err error) {
 		}
 	case errors.As(err, &code) && !code.Retriable:
 		p.refused++
-		fmt.Fprintf(e.err, "record %d: refused: %s%s\n", number, code.Message, p.reasons.of(r.Topic, r.Partition))
+		fmt.Fprintf(e.err, "record %d: refused: %s: %s\n", number, code.Message, p.reasons.of(r.Partition, code.Description))
 	default:
 		if p.failed == nil {
 			p.failed = fmt.Errorf("record %d was not stored: %w", number, err)

@@ -14,24 +14,19 @@ import (
 // library does not pass that on. What it cannot read it ignores.
 type reasons struct {
 	mu   sync.Mutex
-	last map[partition]string // newest message for a partition
+	last map[int32]string // newest message for a partition; the client has one topic
 }
 
-type partition struct {
-	topic string
-	id    int32
-}
+func newReasons() *reasons { return &reasons{last: map[int32]string{}} }
 
-func newReasons() *reasons { return &reasons{last: map[partition]string{}} }
-
-// of returns the newest reason for a partition with a colon before it, or nothing.
-func (r *reasons) of(topic string, id int32) string {
+// of returns the newest reason for a partition in place of what the client library says.
+func (r *reasons) of(partition int32, otherwise string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if text := r.last[partition{topic, id}]; text != "" {
-		return ": " + text
+	if text := r.last[partition]; text != "" {
+		return text
 	}
-	return ""
+	return otherwise
 }
 
 func (r *reasons) dial(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -100,12 +95,12 @@ func (c *listeningConn) response(b []byte) {
 	}
 	for _, t := range resp.Topics {
 		for _, p := range t.Partitions {
-			c.reasons.note(partition{t.Topic, p.Partition}, p)
+			c.reasons.note(p)
 		}
 	}
 }
 
-func (r *reasons) note(at partition, p kmsg.ProduceResponseTopicPartition) {
+func (r *reasons) note(p kmsg.ProduceResponseTopicPartition) {
 	text := ""
 	if p.ErrorMessage != nil {
 		text = *p.ErrorMessage
@@ -117,6 +112,6 @@ func (r *reasons) note(at partition, p kmsg.ProduceResponseTopicPartition) {
 		}
 	}
 	r.mu.Lock()
-	r.last[at] = text
+	r.last[p.Partition] = text
 	r.mu.Unlock()
 }

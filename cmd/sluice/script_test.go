@@ -9,8 +9,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -56,7 +58,7 @@ func TestScripts(t *testing.T) {
 			return err == nil, nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "broker": broker, "get": get, "metric": metric, "sub": sub,
+			"exits": exits, "broker": broker, "get": get, "metric": metric, "unready": unready, "sub": sub, "signal": sendSignal,
 		},
 	})
 }
@@ -99,7 +101,7 @@ func get(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
 		ts.Fatalf("usage: get URL [FILE]")
 	}
-	body := poll(ts, args[0], func(string) bool { return true })
+	body := poll(ts, args[0], func(status int, _ string) bool { return status == http.StatusOK })
 	if len(args) > 1 {
 		ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(body), 0o600))
 	}
@@ -111,10 +113,21 @@ func metric(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: metric ADDRESS NAME VALUE")
 	}
 	line := args[1] + " " + args[2] + "\n"
-	poll(ts, "http://"+args[0]+"/metrics", func(body string) bool { return strings.Contains(body, line) })
+	poll(ts, "http://"+args[0]+"/metrics", func(_ int, body string) bool { return strings.Contains(body, line) })
 }
 
-func poll(ts *testscript.TestScript, url string, good func(body string) bool) string {
+// unready waits until /readyz of an admin port says no, with a reason: unready 127.0.0.1:9642 REGEXP.
+func unready(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: unready ADDRESS REGEXP")
+	}
+	reason := regexp.MustCompile(args[1])
+	poll(ts, "http://"+args[0]+"/readyz", func(status int, body string) bool {
+		return status == http.StatusServiceUnavailable && reason.MatchString(body)
+	})
+}
+
+func poll(ts *testscript.TestScript, url string, good func(status int, body string) bool) string {
 	var last string
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		res, err := http.Get(url)
@@ -124,7 +137,7 @@ func poll(ts *testscript.TestScript, url string, good func(body string) bool) st
 		}
 		body, err := io.ReadAll(res.Body)
 		res.Body.Close()
-		if err == nil && res.StatusCode == http.StatusOK && good(string(body)) {
+		if err == nil && good(res.StatusCode, string(body)) {
 			return string(body)
 		}
 		last = fmt.Sprintf("%s\n%s", res.Status, body)
@@ -147,4 +160,15 @@ func sub(ts *testscript.TestScript, neg bool, args []string) {
 	next := strings.ReplaceAll(string(text), args[1], args[2])
 	ts.Check(os.WriteFile(path+".new", []byte(next), 0o600))
 	ts.Check(os.Rename(path+".new", path))
+}
+
+// sendSignal sends a signal to all programs in the background: signal HUP.
+func sendSignal(ts *testscript.TestScript, neg bool, args []string) {
+	signals := map[string]os.Signal{"HUP": syscall.SIGHUP, "TERM": syscall.SIGTERM, "INT": syscall.SIGINT}
+	if neg || len(args) != 1 || signals[args[0]] == nil {
+		ts.Fatalf("usage: signal HUP|TERM|INT")
+	}
+	for _, cmd := range ts.BackgroundCmds() {
+		ts.Check(cmd.Process.Signal(signals[args[0]]))
+	}
 }

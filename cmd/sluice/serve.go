@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -57,7 +56,7 @@ func configFlag(fs *flag.FlagSet) *string {
 func serve(ctx context.Context, e *env, opts app.Options, started func(context.Context, *app.App) error) error {
 	a, err := app.Start(ctx, opts)
 	if err != nil {
-		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		if ctx.Err() != nil {
 			return nil // told to end before it began
 		}
 		return err
@@ -120,7 +119,7 @@ Examples:
 			for _, w := range warnings {
 				fmt.Fprintf(e.err, "warning: %s\n", w)
 			}
-			fmt.Fprintf(e.out, "%s: ok: %d clusters, %d listeners, %d documents, %d pipelines\n",
+			fmt.Fprintf(e.out, "%s: ok (clusters: %d, listeners: %d, documents: %d, pipelines: %d)\n",
 				*path, len(cfg.Clusters), len(cfg.Listeners), len(cfg.Documents), len(cfg.Pipelines))
 			return nil
 		}

@@ -21,6 +21,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -43,7 +44,7 @@ type Options struct {
 	LogTo io.Writer
 	// Version is the binary's, for metrics.
 	Version string
-	// Progress, if not nil, is told what takes long, in words for a person: "compiling validate". Where it is set, the log does
+	// Progress, if not nil, is told what takes long at the start, in words for a person: "compiling validate". Where it is set, the log does
 	// not repeat what runs where.
 	Progress func(text string)
 	// DrainTimeout is how long requests under way may take when the gateway ends; 0 means 30 s.
@@ -52,16 +53,17 @@ type Options struct {
 
 // App is a running gateway. Its methods may be called from any goroutine.
 type App struct {
-	opts    Options
-	log     *slog.Logger
-	level   slog.LevelVar
-	metrics *telemetry.Metrics
-	stats   jsonschema.Stats
-	schemas liveSchemas
-	host    *host.Host
-	gateway *gateway.Gateway
-	admin   *admin.Server
-	started *config.Config // what needs a restart to change
+	opts     Options
+	progress func(string) // Options.Progress until the start is over
+	log      *slog.Logger
+	level    slog.LevelVar
+	metrics  *telemetry.Metrics
+	stats    jsonschema.Stats
+	schemas  liveSchemas
+	host     *host.Host
+	gateway  *gateway.Gateway
+	admin    *admin.Server
+	started  *config.Config // what needs a restart to change
 
 	draining atomic.Bool
 	built    atomic.Bool
@@ -79,7 +81,7 @@ func Start(ctx context.Context, opts Options) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &App{opts: opts, started: cfg, metrics: telemetry.New(opts.Version)}
+	a := &App{opts: opts, progress: opts.Progress, started: cfg, metrics: telemetry.New(opts.Version)}
 	a.level.Set(slog.Level(cfg.Log.Level))
 	a.log = telemetry.NewLog(opts.LogTo, cfg.Log.Format == config.JSON, &a.level)
 	a.metrics.Schemas(&a.stats)
@@ -117,6 +119,7 @@ func (a *App) start(ctx context.Context, cfg *config.Config) (err error) {
 		return errors.Join(err, gw.Close())
 	}
 	a.gateway = gw
+	a.progress = nil // nobody waits for a reload
 	a.watch.Store(&a.current.files)
 	a.built.Store(true)
 	a.metrics.Started(time.Now())
@@ -125,9 +128,7 @@ func (a *App) start(ctx context.Context, cfg *config.Config) (err error) {
 }
 
 func (a *App) logStarted(cfg *config.Config) {
-	for _, w := range cfg.Warnings {
-		a.log.Warn(w.String())
-	}
+	a.logWarnings(cfg)
 	if a.opts.Progress != nil {
 		return
 	}
@@ -135,6 +136,12 @@ func (a *App) logStarted(cfg *config.Config) {
 		a.log.Info("listening", "listener", l.Name, "cluster", l.Cluster, "addr", a.gateway.Addr(l.Name))
 	}
 	a.log.Info("admin port", "addr", a.admin.Addr())
+}
+
+func (a *App) logWarnings(cfg *config.Config) {
+	for _, w := range slices.Concat(cfg.Warnings, a.current.warnings) {
+		a.log.Warn(w.String())
+	}
 }
 
 // compiled is where compiled code is kept below the cache directory.
@@ -205,6 +212,9 @@ func (a *App) Reload(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	err := a.reload(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err() // the end of the gateway, no failure
+	}
 	a.metrics.Reloaded(err == nil, time.Now())
 	if err != nil {
 		a.logFailure(err)
@@ -250,26 +260,39 @@ func (a *App) reload(ctx context.Context) error {
 	a.level.Set(slog.Level(cfg.Log.Level))
 	old := a.current
 	a.current = next
+	a.logWarnings(cfg)
 	a.watch.Store(&next.files)
-	err = a.gateway.SetRoutes(ctx, next.routes)
-	if err != nil {
-		// The new routes hold all the same: what is left are batches of old ones, which Close below waits for.
-		a.log.Warn("swapping pipelines", "err", err)
+	a.swap(ctx, next, old)
+	return nil
+}
+
+// swapTimeout is how long a reload waits for batches in the old pipelines.
+const swapTimeout = 30 * time.Second
+
+// swap makes next the pipelines for all that arrives from now on, and closes old when nothing uses them any more. A batch that
+// takes longer than swapTimeout gets an answer that its client repeats.
+func (a *App) swap(ctx context.Context, next, old *build) {
+	ctx, cancel := context.WithTimeout(ctx, swapTimeout)
+	defer cancel()
+	if err := a.gateway.SetRoutes(ctx, next.routes); err != nil {
+		a.log.Warn("the new pipelines hold, but batches are left in the old ones", "err", err)
 	}
-	return old.close(ctx)
+	if err := old.close(ctx); err != nil {
+		a.log.Warn("close old pipelines", "err", err)
+	}
 }
 
 // Check builds everything that cfg names, in a host of its own, and closes it again. The error is config.Problems where
 // the configuration is to blame; warnings are what works but may not be meant.
 func Check(ctx context.Context, cfg *config.Config, progress func(string)) (warnings config.Problems, err error) {
-	a := &App{opts: Options{Progress: progress}, log: slog.New(slog.DiscardHandler)}
+	a := &App{progress: progress, log: slog.New(slog.DiscardHandler)}
 	h, err := host.New(ctx, a.hostConfig(cfg, &a.schemas, nil))
 	if err != nil {
 		return nil, err
 	}
 	b, err := a.build(ctx, cfg, h, &a.schemas)
 	if err == nil {
-		warnings = append(cfg.Warnings, b.warnings...)
+		warnings = slices.Concat(cfg.Warnings, b.warnings, b.notes)
 		err = b.close(ctx)
 	}
 	return warnings, errors.Join(err, h.Close(ctx))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/sluicegate/sluice/abi"
@@ -23,6 +24,7 @@ type build struct {
 	routes    *gateway.Routes
 	files     []string // what it was made of
 	warnings  config.Problems
+	notes     config.Problems // what is worth knowing once, not at every start
 }
 
 func (b *build) close(ctx context.Context) error {
@@ -85,6 +87,9 @@ func (a *App) build(ctx context.Context, cfg *config.Config, h *host.Host, schem
 			routes = append(routes, r)
 		}
 	}
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("build pipelines: %w", context.Cause(ctx)) // not the configuration's fault
+	}
 	if err := b.problems.Err(); err != nil {
 		return nil, err
 	}
@@ -100,8 +105,8 @@ func (b *builder) problem(path, format string, args ...any) {
 }
 
 func (b *builder) progress(format string, args ...any) {
-	if b.app.opts.Progress != nil {
-		b.app.opts.Progress(fmt.Sprintf(format, args...))
+	if b.app.progress != nil {
+		b.app.progress(fmt.Sprintf(format, args...))
 	}
 }
 
@@ -117,7 +122,7 @@ func (b *builder) documents() *asyncapi.Set {
 		}
 		docs[d.Name] = doc
 		b.build.files = append(b.build.files, doc.Files()...)
-		b.build.warnings = append(b.build.warnings, documentProblems(doc.Warnings())...)
+		b.build.warnings = append(b.build.warnings, b.shown(doc.Warnings())...)
 	}
 	return asyncapi.NewSet(docs, &b.app.stats)
 }
@@ -126,16 +131,16 @@ func (b *builder) documents() *asyncapi.Set {
 func (b *builder) documentProblems(i int, err error) {
 	var bad *asyncapi.Error
 	if errors.As(err, &bad) {
-		b.problems = append(b.problems, documentProblems(bad.Problems)...)
+		b.problems = append(b.problems, b.shown(bad.Problems)...)
 		return
 	}
 	b.problem(config.DocumentPath(i)+".file", "%v", err)
 }
 
-func documentProblems(in []asyncapi.Problem) config.Problems {
+func (b *builder) shown(in []asyncapi.Problem) config.Problems {
 	out := make(config.Problems, len(in))
 	for i, p := range in {
-		out[i] = config.Problem{File: p.File, Line: p.Line, Message: p.Text}
+		out[i] = config.Problem{File: b.cfg.Shown(p.File), Line: p.Line, Message: p.Text}
 	}
 	return out
 }
@@ -161,14 +166,11 @@ func (b *builder) pipeline(ctx context.Context, i int, p config.Pipeline) (gatew
 	}
 	pipeline := host.NewPipeline(p.Name, stages...)
 	b.build.pipelines = append(b.build.pipelines, pipeline)
-	if len(stages) < len(p.Stages) {
-		return gateway.Route{}, false
-	}
 	on := direction(p.On)
 	if on == host.Produce {
 		b.markers(dropping)
 	}
-	return gateway.Route{Name: p.Name, Topics: p.Topics, On: on, Pipeline: pipeline}, true
+	return gateway.Route{Name: p.Name, Topics: p.Topics, On: on, Pipeline: pipeline}, len(stages) == len(p.Stages)
 }
 
 // markers checks that records which disappear on produce can be marked.
@@ -178,7 +180,7 @@ func (b *builder) markers(dropping []string) {
 			b.problem(at, "this stage can drop records on produce, and that needs markers.key: %s", config.KeyAdvice)
 			continue
 		}
-		b.build.warnings = append(b.build.warnings, b.cfg.Problem(at, "consumers that go around the gateway see a marker "+
+		b.build.notes = append(b.build.notes, b.cfg.Problem(at, "consumers that go around the gateway see a marker "+
 			"(a record with a null value and the header sluice.dropped) for each record that this stage drops: where that matters, filter on fetch"))
 	}
 }
@@ -204,7 +206,8 @@ func (b *builder) reject(at string, err error) {
 func (b *builder) stage(ctx context.Context, at string, p config.Pipeline, s config.Stage) (*host.Stage, error) {
 	m, err := b.module(ctx, s.Plugin)
 	if err != nil {
-		return nil, config.Problems{b.cfg.Problem(at+".plugin", "%v", err)}
+		file, _, _ := config.SplitPlugin(s.Plugin)
+		return nil, config.Problems{b.cfg.Problem(at+".plugin", "%s", strings.ReplaceAll(err.Error(), file, b.cfg.Shown(file)))}
 	}
 	if err := b.checkConfig(at, m, s.Config); err != nil {
 		return nil, err

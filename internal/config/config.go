@@ -28,6 +28,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -263,10 +264,16 @@ func (c *Config) setDefaults() {
 // Problem reports something that shows only when the parts of the configuration are built. path is as in the file:
 // pipelines[0].stages[1].plugin. The place is that of the setting, or of the nearest one that holds it.
 func (c *Config) Problem(path, format string, args ...any) Problem {
-	if c.src == nil {
-		return Problem{Path: path, Message: fmt.Sprintf(format, args...)}
-	}
 	return c.src.problem(path, format, args...)
+}
+
+// Shown returns how to name a file in a message: one beside the configuration, or below, as the user named the
+// configuration itself.
+func (c *Config) Shown(path string) string {
+	if rel, err := filepath.Rel(c.src.dir, path); err == nil && filepath.IsLocal(rel) {
+		return filepath.Join(filepath.Dir(c.src.file), rel)
+	}
+	return path
 }
 
 // PipelinePath is the path of pipeline i, for Problem.

@@ -46,6 +46,7 @@ func Parse(path string, text []byte, environ []string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the directory of %s: %w", path, err)
 	}
+	src.dir = dir
 	cfg := &Config{src: src}
 	d := &decoder{src: src, dir: dir, lookup: lookup(environ), problems: m.problems}
 	d.value("", k.Raw(), reflect.ValueOf(cfg).Elem())

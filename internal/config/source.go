@@ -23,6 +23,7 @@ const maxDepth = 100
 // A source knows where each setting was written.
 type source struct {
 	file   string            // as the user named it
+	dir    string            // its absolute directory
 	keys   map[string]place  // path -> the key in the file (a list's element: the element)
 	values map[string]place  // path -> the value in the file
 	env    map[string]string // path -> environment variable that has set it
