@@ -22,7 +22,8 @@ import (
 //	v17-18 only for brokers
 //
 // Offered to v15: with v16 every response, however large, would have to be gone through for an address at its end, or held back whole, and clients lose nothing
-// but one Metadata request when a leader moves. So a response that no pipeline is for is relayed unread.
+// but one Metadata request when a leader moves. So a response that no pipeline is for is relayed unread. (Small ones from v12 on are looked at all the same: the fake
+// cluster sends node endpoints in any flexible version, and clients built on kmsg read them. They are left out.)
 //
 // Responses are opened only if the request, or its session, has a topic that a fetch pipeline matches or that may hold markers (fetch_open.go).
 func fetchRow() row {
@@ -40,7 +41,7 @@ func fetch(c *conn, h wire.RequestHeader) error {
 	routes := c.g.routes.peek()
 	if !routes.opensFetch() {
 		c.fetches.forget()
-		return c.pass(h, nil)
+		return c.pass(h, fetchResponder(h.Version))
 	}
 	return c.openRequest(func(body []byte) error {
 		req, err := scanFetch(body, h)
@@ -56,7 +57,7 @@ func fetch(c *conn, h wire.RequestHeader) error {
 			resp.ErrorCode = kerr.FetchSessionIDNotFound.Code
 			return c.reply(h, resp)
 		}
-		e := entry{key: h.Key, version: h.Version, correlation: h.CorrelationID, fetch: &answer}
+		e := entry{key: h.Key, version: h.Version, correlation: h.CorrelationID, fetch: &answer, respond: fetchResponder(h.Version)}
 		switch {
 		case answer.session.opened:
 			req.lower(body, c.g.cfg.Limits.FetchBytes, c.g.cfg.Limits.FetchPartitionBytes)
@@ -122,8 +123,16 @@ func (c *conn) resolveFetched(h wire.RequestHeader, req *fetchRequest) error {
 	return c.resolve(ids)
 }
 
-// noteSession relays a response unread, but for the id of a session that it begins.
-func noteSession(c *conn, e *entry, _ int32) error {
+// fetchResponder returns what is done with a response that is not opened.
+func fetchResponder(version int16) responder {
+	if version < 12 {
+		return nil
+	}
+	return relayFetchAnswer
+}
+
+// noteSession notes the id of the session that a response begins.
+func noteSession(c *conn, e *entry, size int32) error {
 	prefix, err := c.ur.Peek(64)
 	if err != nil {
 		return upstreamError{err}
@@ -137,5 +146,42 @@ func noteSession(c *conn, e *entry, _ int32) error {
 	if id := r.int32(); id != 0 {
 		c.fetches.begin(id, e.fetch.session)
 	}
+	if e.version >= 12 {
+		return relayFetchAnswer(c, e, size)
+	}
 	return c.relayAnswer()
+}
+
+// relayFetchAnswer forwards the response unread, but for node endpoints in a small one.
+func relayFetchAnswer(c *conn, e *entry, size int32) error {
+	if int(size) > wire.MaxPeek {
+		return c.relayAnswer()
+	}
+	body, err := c.ur.Peek(int(size))
+	if err != nil {
+		return upstreamError{err}
+	}
+	head, err := responseHead(body, e)
+	if err != nil {
+		return err
+	}
+	outline, err := scanFetchResponse(body, head, e.version, func([]byte, topicID, fetchedPartition) error { return nil })
+	if err != nil {
+		return err
+	}
+	if !outline.tagged {
+		return c.relayAnswer()
+	}
+	return c.opened(func(body []byte) error {
+		return c.cw.WriteFrame(splice(nil, body, outline.withoutEndpoints(body))...)
+	})
+}
+
+// withoutEndpoints returns the change that takes the node endpoints out of a response.
+func (o fetchedOutline) withoutEndpoints(body []byte) []edit {
+	if !o.tagged {
+		return nil
+	}
+	const nodeEndpoints = 0
+	return []edit{{o.tags.start, o.tags.end, [][]byte{withoutTag(body[o.tags.start:o.tags.end], nodeEndpoints)}}}
 }

@@ -499,3 +499,29 @@ func TestBackPressure(t *testing.T) {
 		}
 	}
 }
+
+// TestFetchEndpoints has a broker that sends node endpoints below v16: they are left out of what is looked at, and other tags stay.
+func TestFetchEndpoints(t *testing.T) {
+	for _, opened := range []bool{false, true} {
+		for v := int16(12); v <= 15; v++ {
+			sent := fetchResponseOf(v, []byte{})
+			sent.SessionID = 0
+			want := body(sent)
+			sent.Brokers = []kmsg.FetchResponseBroker{{NodeID: 1, Host: "broker", Port: 1}}
+			s := newStub(t, func(stubRequest) []byte { return body(sent) })
+			r := start(t, s.addr()).awaitReady()
+			r.cluster().learnTopics(&kmsg.MetadataResponse{Version: 12, Topics: []kmsg.MetadataResponseTopic{{Topic: ptr("topic0"), TopicID: topicID{1}}, {Topic: ptr("topic1"), TopicID: topicID{2}}}})
+			if opened {
+				r.setRoutes(onFetch(&fake{judge: byValue}, "topic1"))
+			}
+			req := fetchOf(v, "topic1", 0)
+			req.Topics[0].TopicID = topicID{2}
+			c := r.raw()
+			c.send(req, 1)
+			got, err := readFrame(c)
+			if err != nil || !bytes.Equal(got[4:], want) {
+				t.Errorf("v%d, opened %v: got\n%q, %v, want\n%q", v, opened, got, err, want)
+			}
+		}
+	}
+}

@@ -65,7 +65,7 @@ func (f *fetching) judge(e *entry) error {
 	if err != nil {
 		return err
 	}
-	throttleAt, session, err := scanFetchResponse(f.body, head, e.version, func(name []byte, id topicID, p fetchedPartition) error {
+	outline, err := scanFetchResponse(f.body, head, e.version, func(name []byte, id topicID, p fetchedPartition) error {
 		topic, known := unsafe.String(unsafe.SliceData(name), len(name)), true
 		if e.version >= 13 {
 			topic, known = f.cluster.topic(id)
@@ -89,11 +89,12 @@ func (f *fetching) judge(e *entry) error {
 	if err != nil {
 		return err
 	}
-	if e.fetch.begins && session != 0 {
-		f.fetches.begin(session, e.fetch.session)
+	f.edits = append(f.edits, outline.withoutEndpoints(f.body)...)
+	if e.fetch.begins && outline.session != 0 {
+		f.fetches.begin(outline.session, e.fetch.session)
 	}
-	if f.failed && throttleAt > 0 {
-		if at := f.body[throttleAt:]; int32(binary.BigEndian.Uint32(at)) < failureThrottle {
+	if f.failed && outline.throttleAt > 0 {
+		if at := f.body[outline.throttleAt:]; int32(binary.BigEndian.Uint32(at)) < failureThrottle {
 			binary.BigEndian.PutUint32(at, failureThrottle)
 		}
 	}

@@ -118,17 +118,24 @@ type fetchedPartition struct {
 	data    []byte
 }
 
-// scanFetchResponse goes through a fetch response, v0 to v15, and calls visit for each partition. name is nil from v13 on. It returns where the throttle time is, 0 if the
-// version has none, and the session id.
-func scanFetchResponse(body []byte, head int, v int16, visit func(name []byte, id topicID, p fetchedPartition) error) (throttleAt int, session int32, err error) {
+// fetchedOutline is what surrounds the partitions of a fetch response.
+type fetchedOutline struct {
+	throttleAt int // where the throttle time is, 0 if the version has none
+	session    int32
+	tags       span // the tagged fields at the end; empty in versions that have none
+	tagged     bool // there are some
+}
+
+// scanFetchResponse goes through a fetch response, v0 to v15, and calls visit for each partition. name is nil from v13 on.
+func scanFetchResponse(body []byte, head int, v int16, visit func(name []byte, id topicID, p fetchedPartition) error) (out fetchedOutline, err error) {
 	c := cursorAt(body, head, v >= 12)
 	if v >= 1 {
-		throttleAt = c.at
+		out.throttleAt = c.at
 		c.int32()
 	}
 	if v >= 7 {
 		c.int16() // error code
-		session = c.int32()
+		out.session = c.int32()
 	}
 	fixed := 8 // high watermark
 	if v >= 4 {
@@ -161,7 +168,7 @@ func scanFetchResponse(body []byte, head int, v int16, visit func(name []byte, i
 				break
 			}
 			if err := visit(name, id, p); err != nil {
-				return 0, 0, err
+				return out, err
 			}
 		}
 		c.tags()
@@ -169,9 +176,28 @@ func scanFetchResponse(body []byte, head int, v int16, visit func(name []byte, i
 			break
 		}
 	}
-	c.tags()
+	out.tags.start = c.at
+	out.tagged = c.tags() > 0
+	out.tags.end = c.at
 	if !c.ok() || c.at != len(body) {
-		return 0, 0, fmt.Errorf("%w: fetch response v%d", errMalformed, v)
+		return out, fmt.Errorf("%w: fetch response v%d", errMalformed, v)
 	}
-	return throttleAt, session, nil
+	return out, nil
+}
+
+// withoutTag returns tagged fields without one of them. b is such fields as cursor.tags has accepted them.
+func withoutTag(b []byte, tag uint32) []byte {
+	c := cursor{b: b, flexible: true}
+	count, left := c.uvarint(), uint32(0)
+	var fields []byte
+	for range count {
+		start := c.at
+		t := c.uvarint()
+		c.take(int(c.uvarint()))
+		if t != tag {
+			left++
+			fields = append(fields, b[start:c.at]...)
+		}
+	}
+	return append(binary.AppendUvarint(nil, uint64(left)), fields...)
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -82,17 +84,46 @@ type rig struct {
 	dialled *dialled
 }
 
-// dialled remembers the addresses that a client connects to.
+// dialled remembers the addresses that clients connect to, and what of the brokers' own addresses they were sent.
 type dialled struct {
 	mu        sync.Mutex
 	addresses []string
+	secrets   [][]byte // the brokers' addresses, as text and as fields of responses
+	leaks     []string
+}
+
+func (d *dialled) hide(addresses []string) {
+	for _, a := range addresses {
+		host, p, _ := net.SplitHostPort(a)
+		port, _ := strconv.Atoi(p)
+		d.secrets = append(d.secrets, []byte(a), binary.BigEndian.AppendUint32([]byte(host), uint32(port)))
+	}
+}
+
+// spied is a client's connection that looks for secrets in what arrives.
+type spied struct {
+	net.Conn
+	d *dialled
+}
+
+func (s spied) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	for _, secret := range s.d.secrets {
+		if at := bytes.Index(b[:n], secret); at >= 0 {
+			s.d.mu.Lock()
+			s.d.leaks = append(s.d.leaks, fmt.Sprintf("%q", b[max(0, at-20):at+len(secret)]))
+			s.d.mu.Unlock()
+		}
+	}
+	return n, err
 }
 
 func (d *dialled) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	d.mu.Lock()
 	d.addresses = append(d.addresses, address)
 	d.mu.Unlock()
-	return (&net.Dialer{}).DialContext(ctx, network, address)
+	c, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	return spied{c, d}, err
 }
 
 func testLog() *slog.Logger {
@@ -121,7 +152,9 @@ func start(t *testing.T, bootstrap []string, change ...func(*Config)) *rig {
 	if err := g.Start(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	return &rig{Gateway: g, t: t, dialled: new(dialled)}
+	r := &rig{Gateway: g, t: t, dialled: new(dialled)}
+	r.dialled.hide(bootstrap)
+	return r
 }
 
 // awaitReady waits for the gateway's own Metadata.
@@ -192,6 +225,9 @@ func (r *rig) client(opts ...kgo.Opt) *kgo.Client {
 func (r *rig) checkDialled() {
 	r.dialled.mu.Lock()
 	defer r.dialled.mu.Unlock()
+	for _, l := range r.dialled.leaks {
+		r.t.Errorf("a client was sent a broker's address: %s", l)
+	}
 	served := r.addresses()
 	for _, a := range r.dialled.addresses {
 		if !slices.Contains(served, a) {
@@ -458,3 +494,5 @@ func (r *raw) ended() {
 func isReset(err error) bool {
 	return err != nil && (slices.Contains([]string{"EOF"}, err.Error()) || isSyscallReset(err))
 }
+
+func (r *rig) cluster() *cluster { return r.clusters["main"] }
