@@ -592,3 +592,17 @@ func TestDocuments(t *testing.T) {
 		t.Errorf("%v, want %v", err, broken)
 	}
 }
+
+// TestPassOnFailure lets what cannot be settled go on, and judges the rest.
+func TestPassOnFailure(t *testing.T) {
+	h := newHost(t, Config{})
+	p := pipeline(t, h, "script", StageConfig{OnFailure: FailurePass, Limits: Limits{FuelBase: 1 << 40, Deadline: 20 * time.Millisecond}})
+	var r Result
+	if err := p.Process(context.Background(), batch("d", "L"), &r); err != nil {
+		t.Error(err)
+	}
+	// The loop is over its deadline alone too, which proves nothing: it passes. On a slow machine more of the batch may.
+	if len(r.Outcomes) > 0 && spell(&r) != "drop keep" {
+		t.Errorf("got %q", spell(&r))
+	}
+}

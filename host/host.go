@@ -106,6 +106,8 @@ func privateDir(dir string) error {
 		return &fs.PathError{Op: "open", Path: dir, Err: errors.New("not a directory")}
 	case runtime.GOOS == "windows": // has no such modes
 		return nil
+	case !ownedByUs(info):
+		return fmt.Errorf("%s: it belongs to another user, and code from it is run as it stands: name a directory of your own", dir)
 	case mode&0o022 != 0:
 		return fmt.Errorf("%s: others may write to it (mode %04o) and code from it is run as it stands: remove it, or empty it and chmod 700 it", dir, mode)
 	case mode != 0o700:

@@ -2,6 +2,8 @@ package host
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,9 +11,6 @@ import (
 	"runtime"
 	"strings"
 	"time"
-
-	"crypto/hmac"
-	"crypto/sha256"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -216,12 +215,15 @@ func (in *instance) explain(name string, err error) *GuestError {
 	text, trace, _ := strings.Cut(err.Error(), "\n")
 	g := &GuestError{Cause: CauseTrap, Function: name, Text: text, Trace: trace, Err: err}
 	var f *fault
+	var bug runtime.Error
 	switch {
 	case errors.As(err, &f):
 		g.Cause, g.Text, g.Err = f.cause, f.text, f.err
 		if f.trace != "" {
 			g.Trace = f.trace
 		}
+	case errors.As(err, &bug): // of the runtime: a guest's own mistakes are no Go errors
+		g.Cause = CauseHostBug
 	case in.linear.denied:
 		g.Cause = CauseMemory
 		g.Text = fmt.Sprintf("out of memory: the limit is %d MiB (limits.memory of the stage); %s", in.stage.limits.Memory>>20, text)

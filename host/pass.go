@@ -48,8 +48,11 @@ type span struct {
 	bytes    int
 }
 
-// keepVerdicts is the largest buffer that is kept for the next batch.
-const keepVerdicts = 4 << 20
+// The largest buffers that are kept for the next batch, in bytes and elements.
+const (
+	keepVerdicts = 4 << 20
+	keepElements = 64 << 10
+)
 
 // begin starts with a batch.
 func (p *pass) begin(b *Batch) {
@@ -74,6 +77,9 @@ func (p *pass) end() {
 	p.outcomes, p.own, p.headers, p.verdicts = nil, p.own[:0], p.headers[:0], p.verdicts[:0]
 	if cap(p.verdicts) > keepVerdicts {
 		p.verdicts = nil
+	}
+	if max(cap(p.spare), cap(p.own), cap(p.index), cap(p.headers)) > keepElements {
+		p.spare, p.own, p.index, p.headers = nil, nil, nil, nil
 	}
 	p.batch, p.records, p.index, p.stage = nil, nil, p.index[:0], nil
 	p.info, p.call = abi.Info{}, guestCall{}

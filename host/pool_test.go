@@ -263,3 +263,54 @@ func TestActionNames(t *testing.T) {
 		t.Errorf("empty: %v, %v", f, err)
 	}
 }
+
+// TestReloadHammer swaps pipelines under load, as a reload does.
+func TestReloadHammer(t *testing.T) {
+	var obs recorder
+	h := newHost(t, Config{Slots: 2, Observer: &obs})
+	var current atomic.Pointer[Pipeline]
+	load := func() {
+		s, err := newStage(t, h, "script", StageConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if old := current.Swap(NewPipeline("test", s)); old != nil {
+			if err := old.Close(context.Background()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	load()
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			var r Result
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				err := current.Load().Process(context.Background(), batch("k", "d", "v"), &r)
+				if errors.Is(err, ErrClosed) {
+					continue // it was swapped in between: the next one takes the batch
+				}
+				if err != nil || spell(&r) != "keep drop replace=V,h:1" {
+					t.Errorf("%q, %v", spell(&r), err)
+				}
+			}
+		})
+	}
+	for range 30 {
+		load()
+	}
+	close(stop)
+	wg.Wait()
+	if err := current.Load().Close(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if obs.instances != 0 || len(h.stages) != 0 || len(h.codes) != 0 {
+		t.Errorf("%d instances, %d stages, %d codes are left", obs.instances, len(h.stages), len(h.codes))
+	}
+}

@@ -51,13 +51,13 @@ func (p *pass) recover(ctx context.Context, sp span, failure *GuestError) error 
 		}
 		failure = err
 		switch {
-		case !worthRetrying(err):
-			return p.giveUp(err)
-		case n > 1:
+		case worthRetrying(err) && n > 1:
 			left, right := p.halve(sp)
 			p.spans = append(p.spans, right, left)
 		case !err.provesPoison():
-			return p.giveUp(err)
+			if err := p.giveUp(err); err != nil {
+				return err
+			}
 		default:
 			if err := p.poisoned(sp.from, err); err != nil {
 				return err

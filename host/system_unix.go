@@ -2,7 +2,13 @@
 
 package host
 
-import "golang.org/x/sys/unix"
+import (
+	"io/fs"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
 
 // reserve returns n zero bytes that cost no memory until they are touched, nil if there is no room for them in the address space.
 func reserve(n uint64) []byte {
@@ -17,3 +23,9 @@ func reserve(n uint64) []byte {
 }
 
 func unreserve(b []byte) { _ = unix.Munmap(b) }
+
+// ownedByUs reports whether a file belongs to the user that the process runs as.
+func ownedByUs(info fs.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return !ok || int(st.Uid) == os.Geteuid()
+}
