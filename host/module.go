@@ -78,6 +78,9 @@ func (h *Host) codeOf(ctx context.Context, digest [32]byte, wasm []byte) (*code,
 	if err != nil {
 		return nil, unusable("%w", err)
 	}
+	if err := meter.Verify(metered, info); err != nil {
+		return nil, fmt.Errorf("meter: %w", err) // our mistake, not the module's
+	}
 	compiled, err := h.runtime.CompileModule(ctx, metered)
 	if err != nil {
 		return nil, unusable("%w", err)
