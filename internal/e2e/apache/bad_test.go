@@ -188,7 +188,7 @@ func TestBadBatches(t *testing.T) {
 	}{
 		{"truncated", valid[:len(valid)-3], kerr.CorruptMessage, ""},
 		{"only a header", valid[:40], kerr.CorruptMessage, ""},
-		{"wrong CRC", wrongCRC, kerr.CorruptMessage, "CRC"},
+		{"wrong CRC", wrongCRC, kerr.CorruptMessage, "checksum"},
 		{"count too large", batchOf(0, 1000, valid[61:]), kerr.CorruptMessage, ""},
 		{"records are garbage", batchOf(0, 1, bytes.Repeat([]byte{0xff}, 100)), kerr.CorruptMessage, ""},
 		{"not gzip", batchOf(1, 1, []byte("this is not gzip")), kerr.CorruptMessage, ""},
@@ -369,8 +369,8 @@ func TestBadConfiguration(t *testing.T) {
 		{"unknown plugin", stage("nosuch"), nil, []string{"sluice.yaml:", "nosuch"}},
 		{"no such module", stage("./gone.wasm"), nil, []string{"gone.wasm"}},
 		{"not Wasm", stage("./text.wasm"), map[string]string{"text.wasm": "hello"}, []string{"text.wasm"}},
-		{"no ABI marker", stage(wasm(t, "nomarker")), nil, []string{"nomarker.wasm", "sluice_abi_v1"}},
-		{"unknown import", stage(wasm(t, "imports")), nil, []string{"imports.wasm", "launch_missiles"}},
+		{"no ABI marker", stage(wasm(t, "nomarker")), nil, []string{"sluice.yaml:", "nomarker", "sluice_abi_v1"}},
+		{"unknown import", stage(wasm(t, "imports")), nil, []string{"sluice.yaml:", "imports", "launch_missiles"}},
 		{"missing $ref", missingRef, missingFiles, []string{"d.yaml", "components/schemas/gone"}},
 		{"escaping $ref", escaping, escapingFiles, []string{"d.yaml", "passwd"}},
 		{"remote $ref", remote, remoteFiles, []string{"d.yaml", "http://127.0.0.1:1/schema.json"}},
@@ -461,13 +461,13 @@ func TestUpstreamDownAtStart(t *testing.T) {
 	}
 	var notReady error
 	for range 100 {
-		if notReady = g.Ready(t.Context()); notReady != nil && strings.Contains(notReady.Error(), "503") {
+		if notReady = g.Ready(t.Context()); notReady != nil && strings.Contains(notReady.Error(), "main") {
 			break
 		}
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond)
 	}
-	if notReady == nil || !strings.Contains(notReady.Error(), "503") {
-		t.Errorf("/readyz says %v, want 503", notReady)
+	if notReady == nil || !strings.Contains(notReady.Error(), "503") || !strings.Contains(notReady.Error(), "main") {
+		t.Errorf("/readyz says %v, want 503 and the name of the cluster that is not there", notReady)
 	}
 	t.Logf("/readyz: %v", notReady)
 	if c, err := net.Dial("tcp", g.Bootstrap); err == nil {
@@ -478,13 +478,9 @@ func TestUpstreamDownAtStart(t *testing.T) {
 		c.Close()
 	}
 	// The cluster appears behind its bootstrap address.
-	l, err := net.Listen("tcp", bootstrap)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	s := &spy{listener: l, target: kafka.Addr(1), peers: map[string]int{}}
-	go s.run()
+	s := &spy{addr: bootstrap, target: kafka.Addr(1), peers: map[string]int{}}
+	s.up(t)
+	defer s.down()
 	if err := g.WaitReady(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -141,14 +141,24 @@ func allClients(t *testing.T) []clients.Client {
 
 // createTopic creates a topic at the brokers. It panics, for TestMain.
 func createTopic(ctx context.Context, name string, partitions int32, configs map[string]*string) {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(kafka.Bootstrap(), ",")...))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(kafka.Bootstrap(), ",")...), kgo.MetadataMinAge(10*time.Millisecond))
 	if err != nil {
 		panic(err)
 	}
 	defer cl.Close()
-	if _, err := kadm.NewClient(cl).CreateTopic(ctx, partitions, -1, configs, name); err != nil {
+	adm := kadm.NewClient(cl)
+	if _, err := adm.CreateTopic(ctx, partitions, -1, configs, name); err != nil {
 		panic(fmt.Sprintf("create topic %s: %v", name, err))
 	}
+	// The controller answers before the broker knows; raw requests do not retry.
+	for range 500 {
+		offsets, err := adm.ListEndOffsets(ctx, name)
+		if err == nil && offsets.Error() == nil && len(offsets[name]) == int(partitions) {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	panic(fmt.Sprintf("topic %s does not appear", name))
 }
 
 // topic creates a topic for a test.

@@ -50,7 +50,7 @@ func play(t *testing.T, bootstrap string, v scene.Verdict, round int) {
 				}
 				for _, consumer := range cs {
 					seen, err := consumer.Consume(t.Context(), clients.Consume{
-						Bootstrap: bootstrap, Topic: name, Committed: true, Want: e.Visible(), Timeout: 20 * time.Second})
+						Bootstrap: bootstrap, Topic: name, Committed: true, Want: e.Visible(), Timeout: 40 * time.Second})
 					if err != nil {
 						t.Errorf("%s consumes %s: %v\n%s", consumer.Name(), name, err, clients.List(seen))
 						continue

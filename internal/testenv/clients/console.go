@@ -83,7 +83,14 @@ func (c *Console) Consume(ctx context.Context, spec Consume) ([]Stored, error) {
 	defer cancel()
 	const null = "\x02NULL"
 	args := []string{"--bootstrap-server", spec.Bootstrap, "--topic", spec.Topic, "--from-beginning",
-		"--timeout-ms", "2500", "--isolation-level", isolation}
+		"--isolation-level", isolation}
+	if spec.Want > 0 {
+		// It cannot see the end of a partition. What would come after the last
+		// record wanted, other clients show.
+		args = append(args, "--max-messages", strconv.Itoa(spec.Want), "--timeout-ms", strconv.Itoa(int(spec.timeout().Milliseconds())*3/4))
+	} else {
+		args = append(args, "--timeout-ms", "3000")
+	}
 	for _, property := range []string{
 		"print.partition=true", "print.offset=true", "print.headers=true", "print.key=true", "print.timestamp=false",
 		"key.separator=\x01", "headers.separator=\x03", "null.literal=" + null,

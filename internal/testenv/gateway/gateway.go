@@ -70,9 +70,10 @@ type Gateway struct {
 
 // New writes the configuration and chooses ports; nothing runs yet.
 func New(cfg Config) (*Gateway, error) {
-	port := testenv.Ports(cfg.MaxNode + 3)
+	admin := testenv.Ports(cfg.MaxNode + 3) // and the bootstrap port, and one for each node id from 0
+	port := admin + 1
 	local := func(p int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(p)) }
-	g := &Gateway{cfg: cfg, Bootstrap: local(port), Admin: local(port + cfg.MaxNode + 2), Path: filepath.Join(cfg.Dir, "sluice.yaml")}
+	g := &Gateway{cfg: cfg, Bootstrap: local(port), Admin: local(admin), Path: filepath.Join(cfg.Dir, "sluice.yaml")}
 	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
