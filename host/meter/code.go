@@ -263,7 +263,7 @@ func (f *function) operator() {
 	code, op := r.next()
 	if op.imm == immNope {
 		if !r.bad {
-			f.m.failOp(ErrUnsupported, secCode, op.name, at, "the gateway runs WebAssembly Core 2.0")
+			f.m.failOp(ErrUnsupported, secCode, op.name, at, "only WebAssembly Core 2.0 is accepted")
 		}
 		return
 	}
