@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net"
 	"time"
@@ -44,6 +45,8 @@ type ListenerConfig struct {
 	// Advertise is what clients are told to connect to: a host, with the ports as bound, or host:port where something
 	// between client and gateway moves the ports, port being the bootstrap listener's. Empty: the host of Bind, or localhost if that is unspecified.
 	Advertise string
+	// TLS makes clients speak TLS, with this configuration. nil: plaintext.
+	TLS *tls.Config
 }
 
 // LimitsConfig bounds what connections may cost. A zero field means the default.

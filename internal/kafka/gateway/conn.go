@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -415,10 +416,13 @@ func (e upstreamError) Unwrap() error { return e.error }
 // end says in the log and to the observer why the connection ended, where that is of interest.
 func (c *conn) end(doing string, err error) {
 	var up upstreamError
+	var plain tls.RecordHeaderError
 	switch {
 	case err == nil, errors.Is(err, errDraining), errors.Is(err, errClosed), errors.Is(err, errZeroAcks), c.g.ctx.Err() != nil:
 	case errors.Is(err, wire.ErrTLS):
 		c.fail(CauseTLS, "the client speaks TLS, this listener is plaintext: set security.protocol=PLAINTEXT (or SASL_PLAINTEXT) in the client", err)
+	case errors.As(err, &plain):
+		c.fail(CauseTLS, "the client does not speak TLS, this listener does: set security.protocol=SSL (or SASL_SSL) in the client", err)
 	case errors.Is(err, wire.ErrHTTP):
 		c.fail(CauseHTTP, "the client speaks HTTP on a Kafka port", err)
 		answerHTTP(c.client)

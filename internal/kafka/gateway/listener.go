@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -135,6 +136,9 @@ func (l *listenerSet) serve(node int32, ln net.Listener) {
 			l.log.Warn("accept", "error", err)
 			time.Sleep(50 * time.Millisecond) // such as too many open files: they become fewer
 			continue
+		}
+		if l.cfg.TLS != nil {
+			conn = tls.Server(conn, l.cfg.TLS) // the handshake is part of the first read
 		}
 		l.accept(l, node, conn)
 	}
