@@ -29,14 +29,15 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"sluice": main})
 }
 
-// TestScripts runs testdata/script. Beside testscript's own commands there are those of commands below. $PORT is the first
-// of six free ports. [modules] says whether the built-in modules are there.
+// TestScripts runs testdata/script. Beside testscript's own commands there are those of commands below. $PORT0 to $PORT5 are
+// free ports, $ROOT is the checkout. [modules] says whether the built-in modules are there.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
+			e.Setenv("ROOT", testenv.Root())
 			port := testenv.Ports(6)
 			for i := range 6 {
 				e.Setenv("PORT"+strconv.Itoa(i), strconv.Itoa(port+i))
