@@ -38,6 +38,9 @@ func plugin(t testing.TB, name string) []byte {
 	out := filepath.Join(t.TempDir(), "m.wasm")
 	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-o", out, ".")
 	cmd.Dir = filepath.Join("../plugins", name)
+	if name == "gopher" {
+		cmd.Dir = "testdata/gopher"
+	}
 	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "GOFLAGS=")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build %s: %v\n%s", name, err, text)
@@ -128,6 +131,53 @@ func TestPluginFixtures(t *testing.T) {
 type schemasFunc func(document, topic string) (host.Schema, error)
 
 func (f schemasFunc) Find(document, topic string) (host.Schema, error) { return f(document, topic) }
+
+// TestGoGuest runs what Go's runtime does in a sandbox that has neither time nor files.
+func TestGoGuest(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and compiles a module")
+	}
+	ctx := context.Background()
+	h, m := compiled(t, "gopher", nil)
+	defer m.Close(ctx)
+	s, err := h.NewStage(ctx, m, host.StageConfig{Name: "gopher", Pipeline: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := host.NewPipeline("test", s)
+	defer p.Close(ctx)
+	for value, want := range map[string]string{
+		"now":         "2023-11-14T22:13:20.123Z",
+		"sleep":       "true",
+		"race":        "45",
+		"world":       "0 0 true 0 EOF",
+		"print hello": "",
+		"error way":   "stage gopher could not process the record: sluice_process: no way",
+		"panic now":   "stage gopher could not process the record: sluice_process: ",
+		"exit":        "stage gopher could not process the record: sluice_process: the guest exited with status 7",
+		"eat":         "stage gopher could not process the record: sluice_process: out of memory: the limit is 32 MiB",
+		"loop":        "stage gopher could not process the record: sluice_process: out of fuel",
+		"recurse":     "stage gopher could not process the record: sluice_process: ",
+		"deadlock":    "stage gopher could not process the record: sluice_process: ",
+	} {
+		b := host.Batch{Topic: "t", Records: []abi.Record{{}, {Value: []byte(value)}}}
+		b.Records[0].Timestamp = 1_700_000_000_123
+		var r host.Result
+		if err := p.Process(ctx, &b, &r); err != nil {
+			t.Errorf("%s: %v", value, err)
+			continue
+		}
+		if want == "" {
+			if len(r.Outcomes) > 0 {
+				t.Errorf("%s: %+v", value, r.Outcomes[1])
+			}
+			continue
+		}
+		if len(r.Outcomes) == 0 || !strings.HasPrefix(r.Outcomes[1].Reason, want) || r.Outcomes[0].Op != abi.OpKeep {
+			t.Errorf("%s: %+v, want %q", value, r.Outcomes, want)
+		}
+	}
+}
 
 // compiled builds and compiles a first-party middleware on a host of its own, which is closed with the test.
 func compiled(t testing.TB, name string, schemas host.Schemas) (*host.Host, *host.Module) {
