@@ -47,11 +47,10 @@ type command struct {
 
 // env is the world of a command.
 type env struct {
-	program        string // how it was called
-	in             io.Reader
-	out, err       io.Writer
-	hangup         <-chan os.Signal // SIGHUP
-	stopForwarding func()           // gives signals back their default: a second Ctrl-C ends the process at once
+	program  string // how it was called
+	in       io.Reader
+	out, err io.Writer
+	hangup   <-chan os.Signal // SIGHUP
 }
 
 // commands in the order of the help.
@@ -100,10 +99,11 @@ func run(program string, args []string, in io.Reader, out, errOut io.Writer) int
 	} else {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
+		context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
 		hangup := make(chan os.Signal, 1)
 		signal.Notify(hangup, syscall.SIGHUP)
 		defer signal.Stop(hangup)
-		err = action(ctx, &env{program, in, out, errOut, hangup, stop}, positional)
+		err = action(ctx, &env{program, in, out, errOut, hangup}, positional)
 	}
 	return report(program, cmd, err, errOut)
 }
@@ -149,9 +149,7 @@ func report(program string, cmd *command, err error, errOut io.Writer) int {
 	switch {
 	case errors.Is(err, errRefused):
 		return exitRefused
-	case errors.Is(err, errUnusable):
-		return exitConfig
-	case errors.Is(err, os.ErrNotExist) && strings.Contains(err.Error(), "read configuration"):
+	case errors.Is(err, errUnusable), errors.Is(err, config.ErrRead):
 		return exitConfig
 	}
 	return exitFailure

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"iter"
 	"math"
 	"strings"
 	"sync"
@@ -90,7 +91,7 @@ func (p *producer) run(ctx context.Context, e *env, args []string) error {
 	defer cl.Close()
 
 	n := 0
-	for value, err := range values(e.in, args) {
+	for value, err := range values(ctx, e.in, args) {
 		if err != nil {
 			return fmt.Errorf("read standard input: %w", err)
 		}
@@ -100,9 +101,10 @@ func (p *producer) run(ctx context.Context, e *env, args []string) error {
 			return fmt.Errorf("record %d: %w", n, err)
 		}
 		number := n
-		cl.Produce(ctx, r, func(r *kgo.Record, err error) { p.done(e, number, r, err) })
+		cl.Produce(context.WithoutCancel(ctx), r, func(r *kgo.Record, err error) { p.done(e, number, r, err) })
 	}
-	if err := cl.Flush(ctx); err != nil {
+	// After Ctrl-C what was read is still stored; the records' own timeout bounds that.
+	if err := cl.Flush(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
 	p.mu.Lock()
@@ -202,8 +204,8 @@ func (p *producer) done(e *env, number int, r *kgo.Record, err error) {
 // maxLine bounds a line of standard input.
 const maxLine = 64 << 20
 
-// values yields the arguments, or the lines of in if there are none.
-func values(in io.Reader, args []string) func(yield func([]byte, error) bool) {
+// values yields the arguments, or the lines of in if there are none, until ctx ends.
+func values(ctx context.Context, in io.Reader, args []string) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		for _, a := range args {
 			if !yield([]byte(a), nil) {
@@ -213,16 +215,48 @@ func values(in io.Reader, args []string) func(yield func([]byte, error) bool) {
 		if len(args) > 0 {
 			return
 		}
-		lines := bufio.NewScanner(in)
-		lines.Buffer(make([]byte, 64<<10), maxLine)
-		for lines.Scan() {
-			if !yield(bytes.Clone(lines.Bytes()), nil) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		lines := make(chan line)
+		go readLines(ctx, in, lines)
+		for {
+			select {
+			case <-ctx.Done():
 				return
+			case l, ok := <-lines:
+				if !ok || !yield(l.text, l.err) {
+					return
+				}
 			}
 		}
-		if err := lines.Err(); err != nil {
-			yield(nil, err)
+	}
+}
+
+type line struct {
+	text []byte
+	err  error
+}
+
+// readLines sends the lines of in until ctx ends. A read that blocks, as on a terminal, outlives ctx; the process ends it.
+func readLines(ctx context.Context, in io.Reader, out chan<- line) {
+	defer close(out)
+	send := func(l line) bool {
+		select {
+		case out <- l:
+			return true
+		case <-ctx.Done():
+			return false
 		}
+	}
+	lines := bufio.NewScanner(in)
+	lines.Buffer(make([]byte, 64<<10), maxLine)
+	for lines.Scan() {
+		if !send(line{text: bytes.Clone(lines.Bytes())}) {
+			return
+		}
+	}
+	if err := lines.Err(); err != nil {
+		send(line{err: err})
 	}
 }
 

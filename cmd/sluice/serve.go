@@ -81,7 +81,6 @@ func serve(ctx context.Context, e *env, opts app.Options, started func(context.C
 			}
 		}
 	}()
-	context.AfterFunc(ctx, e.stopForwarding)
 	err = a.Run(ctx)
 	cancel()
 	<-reloads

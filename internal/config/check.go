@@ -137,6 +137,9 @@ func (c *checker) listener(at string, l *Listener) {
 	case !slices.Contains(known, l.Cluster):
 		c.problem(at+".cluster", "there is no cluster %q%s", l.Cluster, suggest(l.Cluster, known))
 	}
+	if l.TLS != nil {
+		c.listenerTLS(at+".tls", l.TLS)
+	}
 	if l.Bind == "" {
 		c.missing(at+".bind", "say host:port, such as 0.0.0.0:19092")
 		return
@@ -159,6 +162,20 @@ func (c *checker) listener(at string, l *Listener) {
 	}
 	if host == "" || strings.ContainsAny(host, ":/ ") && net.ParseIP(host) == nil {
 		c.problem(at+".advertise", "%q is not a host: write a name or an address, without a scheme", l.Advertise)
+	}
+}
+
+func (c *checker) listenerTLS(at string, t *ListenerTLS) {
+	switch {
+	case t.Cert == "":
+		c.missing(at+".cert", "which PEM file holds the certificate?")
+	case t.Key == "":
+		c.missing(at+".key", "which PEM file holds the private key?")
+	default:
+		t.Cert, t.Key = c.abs(t.Cert), c.abs(t.Key)
+		if _, err := t.Config(); err != nil {
+			c.problem(at, "%v", err)
+		}
 	}
 }
 

@@ -25,6 +25,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -90,6 +91,25 @@ type Listener struct {
 	// Advertise is the host that clients are told to connect to, or host:port where something on the way moves the ports,
 	// port being the bootstrap's. Default: the host of Bind, which must then be one that clients can reach.
 	Advertise string `yaml:"advertise"`
+	// TLS makes clients speak TLS. Nil means plaintext.
+	TLS *ListenerTLS `yaml:"tls"`
+}
+
+// ListenerTLS is how a listener proves who it is. Both files are PEM, and absolute after Load.
+type ListenerTLS struct {
+	// Cert holds the certificate, followed by those that lead to its authority.
+	Cert string `yaml:"cert"`
+	// Key holds the private key.
+	Key string `yaml:"key"`
+}
+
+// Config reads the files. TLS 1.2 is the oldest version accepted.
+func (t *ListenerTLS) Config() (*tls.Config, error) {
+	pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
 }
 
 // A Document is an AsyncAPI document that stages refer to by name.

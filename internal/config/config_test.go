@@ -9,10 +9,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/tools/txtar"
 )
 
@@ -261,4 +263,54 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestReadmeShowsEverySetting holds the page to the structs, with their defaults.
+func TestReadmeShowsEverySetting(t *testing.T) {
+	page, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(page), "```yaml\n")
+	text, _, _ = strings.Cut(text, "```")
+	src := newSource("README.md")
+	tree, problems := src.parse([]byte(text))
+	if err := problems.Err(); err != nil {
+		t.Fatal(err)
+	}
+	d := &decoder{src: src, lookup: lookup(nil)}
+	d.value("", tree, reflect.ValueOf(new(Config)).Elem())
+	if err := d.problems.Err(); err != nil {
+		t.Errorf("the page has what is not there: %v", err)
+	}
+	var check func(path string, typ reflect.Type, v any)
+	check = func(path string, typ reflect.Type, v any) {
+		for typ.Kind() == reflect.Pointer {
+			typ = typ.Elem()
+		}
+		if list, ok := v.([]any); ok && typ.Kind() == reflect.Slice && len(list) > 0 {
+			check(path+"[0]", typ.Elem(), list[0])
+			return
+		}
+		m, ok := v.(map[string]any)
+		if !ok || typ.Kind() != reflect.Struct {
+			return
+		}
+		for f := range typ.Fields() {
+			name := f.Tag.Get("yaml")
+			if _, shown := m[name]; name != "" && !shown {
+				t.Errorf("the page does not show %s", keyPath(path, name))
+			}
+			check(keyPath(path, name), f.Type, m[name])
+		}
+	}
+	check("", reflect.TypeFor[Config](), tree)
+
+	// What the page gives as defaults of the file's own sections are those.
+	var shown, defaults Config
+	defaults.setDefaults()
+	d.value("", map[string]any{"limits": tree["limits"], "admin": tree["admin"], "log": tree["log"]}, reflect.ValueOf(&shown).Elem())
+	if diff := cmp.Diff(defaults, shown, cmpopts.IgnoreUnexported(Config{}, Secret{})); diff != "" {
+		t.Errorf("defaults: -code +page\n%s", diff)
+	}
 }

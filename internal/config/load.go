@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,12 +13,15 @@ import (
 	"github.com/knadh/koanf/v2"
 )
 
-// Load reads the file at path with the environment (as os.Environ gives it) over it. The error is [Problems] unless the
-// file cannot be read.
+// ErrRead says that the file itself could not be read.
+var ErrRead = errors.New("read configuration")
+
+// Load reads the file at path with the environment (as os.Environ gives it) over it. The error is [Problems], or
+// wraps [ErrRead].
 func Load(path string, environ []string) (*Config, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("read configuration: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrRead, err)
 	}
 	return Parse(path, text, environ)
 }
