@@ -107,7 +107,11 @@ func (a *App) start(ctx context.Context, cfg *config.Config) (err error) {
 	if a.current, err = a.build(ctx, cfg, a.host, &a.schemas); err != nil {
 		return err
 	}
-	gw, err := gateway.New(a.gatewayConfig(cfg))
+	gwConfig, err := a.gatewayConfig(cfg)
+	if err != nil {
+		return err
+	}
+	gw, err := gateway.New(gwConfig)
 	if err != nil {
 		return err
 	}
@@ -154,7 +158,7 @@ func (a *App) hostConfig(cfg *config.Config, schemas host.Schemas, observer host
 	}
 }
 
-func (a *App) gatewayConfig(cfg *config.Config) gateway.Config {
+func (a *App) gatewayConfig(cfg *config.Config) (gateway.Config, error) {
 	out := gateway.Config{
 		Log: a.log, Observer: a.metrics.Gateway(),
 		Limits: gateway.LimitsConfig{
@@ -170,9 +174,16 @@ func (a *App) gatewayConfig(cfg *config.Config) gateway.Config {
 		out.Clusters = append(out.Clusters, cluster)
 	}
 	for _, l := range cfg.Listeners {
-		out.Listeners = append(out.Listeners, gateway.ListenerConfig{Name: l.Name, Cluster: l.Cluster, Bind: l.Bind, Advertise: l.Advertise})
+		listener := gateway.ListenerConfig{Name: l.Name, Cluster: l.Cluster, Bind: l.Bind, Advertise: l.Advertise}
+		if l.TLS != nil {
+			var err error
+			if listener.TLS, err = l.TLS.Config(); err != nil {
+				return out, fmt.Errorf("listener %s: %w", l.Name, err)
+			}
+		}
+		out.Listeners = append(out.Listeners, listener)
 	}
-	return out
+	return out, nil
 }
 
 // ready is the readiness of the Kafka side.
