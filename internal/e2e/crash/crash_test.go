@@ -97,7 +97,7 @@ func killedGateway(t *testing.T, ctx context.Context, kafka *apachekafka.Cluster
 	for _, topic := range topics {
 		createTopic(t, kafka, topic, partitions)
 	}
-	sent := write(t, filepath.Join(dir, "records"), topics)
+	sent := write(t, filepath.Join(dir, "records"), topics, records)
 	g, err := gateway.New(gateway.Config{
 		Binary: testenv.Binary(t), Dir: dir, Bootstrap: strings.Split(kafka.Bootstrap(), ","), MaxNode: 1,
 		Pipelines: pipelines, Files: scene.Files,
@@ -186,7 +186,7 @@ func failpoint(kill string, every int) string {
 }
 
 // write makes the records and writes them to a file for the client.
-func write(t *testing.T, path string, topics []string) []Sent {
+func write(t *testing.T, path string, topics []string, n int) []Sent {
 	t.Helper()
 	file, err := os.Create(path)
 	if err != nil {
@@ -195,7 +195,7 @@ func write(t *testing.T, path string, topics []string) []Sent {
 	defer file.Close()
 	out := bufio.NewWriter(file)
 	lines := json.NewEncoder(out)
-	sent := make([]Sent, records)
+	sent := make([]Sent, n)
 	for n := range sent {
 		topic := topics[n%2]
 		// Of ten records on a partition one is dropped and two are invalid.
@@ -296,7 +296,7 @@ func direct(t *testing.T, ctx context.Context, kafka *apachekafka.Cluster, clien
 	for _, topic := range topics {
 		createTopic(t, kafka, topic, partitions)
 	}
-	sent := write(t, filepath.Join(dir, "records"), topics)
+	sent := write(t, filepath.Join(dir, "records"), topics, records)
 	result, err := client.Flood(ctx, clients.Flood{
 		Bootstrap: kafka.Bootstrap(), Mode: clients.Idempotent, RecordsFile: filepath.Join(dir, "records"), AcksFile: filepath.Join(dir, "acks"),
 		Window: 5000, BatchBytes: 4096,
@@ -316,6 +316,108 @@ func direct(t *testing.T, ctx context.Context, kafka *apachekafka.Cluster, clien
 	}
 }
 
+// TestKilledBroker has clients produce while brokers of a cluster of three are
+// killed and come back: leaders of the topics and of the dead letters move, and
+// still nothing is lost, nothing is there twice.
+func TestKilledBroker(t *testing.T) {
+	testenv.NeedKafka(t)
+	dir := t.TempDir()
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	defer cancel()
+	kafka, err := apachekafka.Start(ctx, apachekafka.Config{Dir: filepath.Join(dir, "kafka"), Brokers: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kafka.Close()
+	createTopic(t, kafka, scene.DeadLetters, 3)
+	g, err := gateway.Start(ctx, gateway.Config{
+		Binary: testenv.Binary(t), Dir: dir, Bootstrap: strings.Split(kafka.Bootstrap(), ","), MaxNode: 3,
+		Pipelines: pipelines, Files: scene.Files,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		g.Kill()
+		if t.Failed() {
+			t.Log(g.Tail(40))
+		}
+	}()
+	java, err := clients.NewJava(kafka.LibDir(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer java.Close()
+	victim := 0
+	for _, client := range []clients.Flooder{java, &clients.Franz{}} {
+		t.Run(client.Name(), func(t *testing.T) {
+			topics := []string{"annotate.broker-" + client.Name(), "dead.broker-" + client.Name()}
+			for _, topic := range topics {
+				createTopic(t, kafka, topic, partitions)
+			}
+			recordsFile, acksFile := filepath.Join(dir, "records-"+client.Name()), filepath.Join(dir, "acks-"+client.Name())
+			sent := write(t, recordsFile, topics, records)
+			done := make(chan error, 1)
+			start := time.Now()
+			go func() {
+				result, err := client.Flood(ctx, clients.Flood{Bootstrap: g.Bootstrap, Mode: clients.Idempotent,
+					RecordsFile: recordsFile, AcksFile: acksFile, Window: 2000, BatchBytes: 2048})
+				t.Logf("%s: %+v", client.Name(), result)
+				done <- err
+			}()
+			var flood error
+			over := false
+			for kills := 0; !over; {
+				select {
+				case flood = <-done:
+					over = true
+					if kills == 0 {
+						t.Fatal("the client was through before a broker was killed")
+					}
+				case <-time.After(400 * time.Millisecond):
+					victim = victim%3 + 1
+					kafka.Kill(victim)
+					kills++
+					t.Logf("%5.1f s: broker %d killed", time.Since(start).Seconds(), victim)
+					time.Sleep(time.Second)
+					if err := kafka.Restart(ctx, victim); err != nil {
+						t.Fatal(err)
+					}
+					waitInSync(t, ctx, kafka, append(topics, scene.DeadLetters))
+				}
+			}
+			if flood != nil {
+				t.Fatal(flood)
+			}
+			t.Logf("%5.1f s: all records are answered", time.Since(start).Seconds())
+			for _, problem := range Check(collect(t, ctx, kafka, sent, acksFile, topics)) {
+				t.Error(problem)
+			}
+		})
+	}
+}
+
+// waitInSync waits until all replicas of the topics are in sync, so that the
+// next kill leaves enough of them.
+func waitInSync(t *testing.T, ctx context.Context, kafka *apachekafka.Cluster, topics []string) {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(kafka.Bootstrap(), ",")...), kgo.MetadataMinAge(50*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	for ctx.Err() == nil {
+		details, err := kadm.NewClient(cl).ListTopics(ctx, topics...)
+		behind := 0
+		details.EachPartition(func(p kadm.PartitionDetail) { behind += len(p.Replicas) - len(p.ISR) })
+		if err == nil && behind == 0 {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Fatal("the replicas do not get in sync")
+}
+
 func createTopic(t *testing.T, kafka *apachekafka.Cluster, name string, partitions int32) {
 	t.Helper()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(kafka.Bootstrap(), ",")...))
@@ -323,7 +425,7 @@ func createTopic(t *testing.T, kafka *apachekafka.Cluster, name string, partitio
 		t.Fatal(err)
 	}
 	defer cl.Close()
-	if _, err := kadm.NewClient(cl).CreateTopic(t.Context(), partitions, 1, nil, name); err != nil {
+	if _, err := kadm.NewClient(cl).CreateTopic(t.Context(), partitions, int16(kafka.Nodes()), nil, name); err != nil {
 		t.Fatal(err)
 	}
 }
