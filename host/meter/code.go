@@ -28,10 +28,11 @@ const (
 	leafSize = 256 // bytes of such a function's body
 )
 
-// The largest operands of bulk operators that are charged as constants, in the code; larger ones go through a helper.
+// The largest operands of bulk operators that are charged as constants, in the code; larger ones go through a helper, which
+// asks. They are small because straight code does not ask: a body of 1 MiB can hold 95,000 of these.
 const (
-	constBytes   = 1 << 15
-	constEntries = 1 << 12
+	constBytes   = 1 << 10
+	constEntries = 1 << 7
 )
 
 // dead is u where no path leads.
@@ -536,6 +537,7 @@ func (f *function) index1(code int, op operator, at int, last int, lastI int64) 
 // at most most, else by a call to a helper, which returns it.
 func (f *function) bulk(helper uint32, op operator, at int, constant bool, n int64, most uint32, shift int) {
 	if constant && uint32(n) <= most {
+		f.slots += int(uint32(n) >> shift >> 3) // or many frames could add up to much that nobody asks about
 		f.spend(int(op.cost)+int(uint32(n)>>shift), at)
 		return
 	}

@@ -140,7 +140,7 @@ func TestBulk(t *testing.T) {
 		{"table.init", 3, 3, 300, false},
 		{"table.grow", 1000, 1000, 10000, false},
 		{"table.grow", 1<<32 - 1, 65536, 80000, false},
-		{"const", 0, 4096, 4400, false},
+		{"const", 0, 128, 300, false},
 		{"const large", 0, 125000, 125300, false},
 		{"data.drop", 0, 0, 0, false}, // so small that its callers are charged,
 	}

@@ -93,11 +93,17 @@ func (v *verifier) times(f func(i int)) int {
 
 // run looks at every section.
 func (v *verifier) run() {
-	v.pos = 8
+	if v.pos = 8; len(v.b) < 8 {
+		v.bad, v.pos = true, 0
+	}
+	seen := [256]bool{}
 	for v.pos < len(v.b) && !v.bad && v.err == nil {
-		id := v.skip(1)[0]
+		id := v.b[v.pos]
+		v.pos++
 		size := v.u()
 		start := v.pos
+		v.need(id == 0 || !seen[id], "section appears twice")
+		seen[id] = true
 		switch id {
 		case 1:
 			v.types()
@@ -127,6 +133,8 @@ func (v *verifier) run() {
 	if v.bad {
 		v.complain(v.pos, -1, "bytes are missing")
 	}
+	v.need(seen[2] && seen[6] && seen[7] && seen[10], "no section of imports, globals, exports or code")
+	v.need(seen[4] || v.info.TableMax == 0, "no tables")
 }
 
 func (v *verifier) types() {
@@ -403,7 +411,7 @@ func (v *verifier) function(f, size int) {
 		case (in.op == 0x20 || in.op == 0x21 || in.op == 0x22) && in.a == kept:
 			v.complain(in.at, f, "access to the local with the stack that is left")
 		case bulkHelper(in.op) != 0:
-			if bulkHelper(in.op) > 3 || last.op != 0x41 || uint32(last.a) > 1<<15 {
+			if bulkHelper(in.op) > 3 || last.op != 0x41 || uint32(last.a) > 1<<10 {
 				v.complain(in.at, f, "operator %#x that is not charged by its operand", in.op)
 			}
 		}

@@ -14,7 +14,7 @@
   (func (export "table.fill") (param i32) (table.fill $t (i32.const 0) (ref.null func) (local.get 0)))
   (func (export "table.init") (param i32) (table.init $t $e (i32.const 0) (i32.const 0) (local.get 0)))
   (func (export "table.grow") (param i32) (drop (table.grow $t (ref.null func) (local.get 0))))
-  (func (export "const") (param i32) (memory.fill (i32.const 0) (i32.const 1) (i32.const 32768)))
+  (func (export "const") (param i32) (memory.fill (i32.const 0) (i32.const 1) (i32.const 1024)))
   (func (export "const large") (param i32) (memory.fill (i32.const 0) (i32.const 1) (i32.const 1000000)))
   (func (export "memory.size") (param i32) (result i32) (memory.size))
   (func (export "table.size") (param i32) (result i32) (table.size $t))
