@@ -103,6 +103,9 @@ func (b *broker) ready(patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	meta, err := b.adm.BrokerMetadata(ctx)
+	for ; err != nil && ctx.Err() == nil; meta, err = b.adm.BrokerMetadata(ctx) {
+		time.Sleep(50 * time.Millisecond)
+	}
 	if err != nil {
 		return fmt.Errorf("metadata of %s: %w", b.name, err)
 	}
