@@ -88,6 +88,7 @@ func (c *conn) refuseShared(req *kmsg.ShareFetchRequest, routes *Routes) (*kmsg.
 		for _, p := range t.Partitions {
 			rp := kmsg.NewShareFetchResponseTopicPartition()
 			rp.Partition, rp.ErrorCode, rp.ErrorMessage = p.Partition, code, &text
+			rp.Records = []byte{} // Java refuses null here, and with it the whole answer
 			rt.Partitions = append(rt.Partitions, rp)
 		}
 		resp.Topics = append(resp.Topics, rt)
