@@ -22,7 +22,7 @@ type bomb struct {
 	want  error
 }
 
-const bombSize = 256 << 20
+const bombSize = 64 << 20
 
 func bombs(t testing.TB) []bomb {
 	zeros := make([]byte, bombSize)
@@ -192,7 +192,7 @@ func TestXerial(t *testing.T) {
 	}
 	for name, data := range map[string][]byte{
 		"one block":            frame(nil, plain),
-		"blocks":               frame(nil, plain[:100], plain[100:32768], plain[32768:]),
+		"blocks":               frame(nil, plain[:100], plain[100:5000], plain[5000:]),
 		"concatenated streams": frame(nil, plain[:100], nil, plain[100:]),
 	} {
 		head := template()

@@ -1,6 +1,9 @@
 package wire
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // DefaultMaxPipes is the number of splice pipes that a process keeps unless
 // [SetMaxPipes] says otherwise. Each is 1 MiB, and an unprivileged user may
@@ -17,6 +20,10 @@ var pipes = pipePool{max: DefaultMaxPipes}
 // maxChunk is the capacity of a pipe, and the most that is spliced at once, in bytes.
 const maxChunk = 1 << 20
 
+// retryPipe is how long everything copies after the system refused a pipe,
+// because the user's budget for pipes or the process's for descriptors is spent.
+const retryPipe = 5 * time.Second
+
 // pipePool hands out empty pipes. A pipe is held between two readiness waits,
 // never during one.
 type pipePool struct {
@@ -24,7 +31,7 @@ type pipePool struct {
 	max   int
 	open  int // pipes that exist
 	idle  []*pipe
-	broke bool // the system gave no pipe, and none came back since
+	retry time.Time // when to ask the system again, which had no pipe
 }
 
 // get returns a pipe, or nil if all are in use or the system has none.
@@ -36,14 +43,15 @@ func (p *pipePool) get() *pipe {
 		p.idle = p.idle[:n-1]
 		return pp
 	}
-	if p.open >= p.max || p.broke {
+	if p.open >= p.max || !p.retry.IsZero() && time.Now().Before(p.retry) {
 		return nil
 	}
 	pp, err := newPipe(maxChunk)
 	if err != nil {
-		p.broke = true
+		p.retry = time.Now().Add(retryPipe)
 		return nil
 	}
+	p.retry = time.Time{}
 	p.open++
 	return pp
 }
@@ -52,7 +60,6 @@ func (p *pipePool) get() *pipe {
 func (p *pipePool) put(pp *pipe, empty bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.broke = false
 	if empty && p.open <= p.max {
 		p.idle = append(p.idle, pp)
 		return
@@ -64,7 +71,7 @@ func (p *pipePool) put(pp *pipe, empty bool) {
 func (p *pipePool) setMax(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.max, p.broke = n, false
+	p.max = n
 	for len(p.idle) > 0 && p.open > n {
 		last := len(p.idle) - 1
 		p.idle[last].close()

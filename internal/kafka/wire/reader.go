@@ -44,7 +44,9 @@ type Reader struct {
 }
 
 // NewReader returns a Reader of c, which nobody else may read from. A frame
-// whose body is longer than maxFrame bytes is refused with [ErrFrameSize].
+// whose body is longer than maxFrame bytes is refused with [ErrFrameSize]. A
+// *net.TCPConn or *net.UnixConn that is wrapped in another type works, but
+// copies, and holds a buffer while a frame arrives.
 func NewReader(c net.Conn, maxFrame int32) *Reader {
 	r := &Reader{c: c, max: min(maxFrame, math.MaxInt32-prefixSize)}
 	r.raw.init(c)
