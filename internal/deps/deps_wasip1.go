@@ -1,2 +1,0 @@
-package deps
-import _ "github.com/extism/go-pdk"
