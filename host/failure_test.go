@@ -236,6 +236,7 @@ func TestConfigure(t *testing.T) {
 		{config: `{"output": {"verdicts": ["dead-letter"]}}`, canDrop: true, deadLetter: "dlq"},
 		{config: `{"output": {}}`, canDrop: true},
 		{config: `{"output": {"verdicts": ["dead-letter"]}}`, want: "name a dead_letter topic"},
+		{config: `{"output": {"verdicts": ["drop", "replace", "reject", "dead-letter"]}}`, want: "name a dead_letter topic"},
 		{config: `{"output": {"verdicts": ["keep"]}}`, want: `it declares the verdict "keep": want replace, drop, reject or dead-letter`},
 		{config: `{"output": {"verdicts": ["route"]}}`, want: `it declares the verdict "route"`},
 		{config: `{"output": "[]"}`, want: "its output is not a JSON object"},

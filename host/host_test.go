@@ -279,6 +279,35 @@ func TestLaterStageSeesReplaced(t *testing.T) {
 	}
 }
 
+// TestUnknownVerdictsChangeNothing has a second stage write entries that are to be skipped on what the first stage replaced.
+func TestUnknownVerdictsChangeNothing(t *testing.T) {
+	for op := range abi.Op(10) {
+		if op >= abi.OpDrop && op <= abi.OpDeadLetter {
+			continue
+		}
+		h := newHost(t, Config{})
+		var stages []*Stage
+		for range 2 {
+			s, err := newStage(t, h, "echo", StageConfig{OnPoison: ActionStop})
+			if err != nil {
+				t.Fatal(err)
+			}
+			stages = append(stages, s)
+		}
+		// The first stage writes its record 0, which gives the second one what to write.
+		skipped := abi.AppendVerdict(nil, &abi.Verdict{Op: op, First: 0, Count: 2, Payload: []byte("?")})
+		stream := abi.AppendReplace(nil, 0, &abi.Patch{Mask: abi.FieldValue, Value: skipped})
+		stream = abi.AppendReplace(stream, 1, &abi.Patch{Mask: abi.FieldValue, Value: []byte("masked")})
+		var r Result
+		if err := pipelineOf(t, stages...).Process(context.Background(), batch(string(stream), "secret"), &r); err != nil {
+			t.Fatalf("operation %d: %v", op, err)
+		}
+		if len(r.Outcomes) != 2 || r.Outcomes[1].Op != abi.OpReplace || string(r.Outcomes[1].Record.Value) != "masked" {
+			t.Errorf("operation %d: got %q, want the first stage's replacement", op, spell(&r))
+		}
+	}
+}
+
 func TestModules(t *testing.T) {
 	h := newHost(t, Config{})
 	tests := []struct{ name, want string }{

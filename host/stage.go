@@ -25,6 +25,7 @@ type Stage struct {
 	observer StageObserver
 	log      guestLog
 	declared ops  // what the guest may do
+	declares bool // the guest said so; otherwise it may do anything
 	checked  bool // declared is what the first instance said
 	permits  *slots
 	made     atomic.Uint64 // instances
@@ -184,7 +185,7 @@ func (s *Stage) startFirst(ctx context.Context) error {
 	}
 	s.checked = true
 	s.put(in)
-	if s.cfg.Mode == ModeEnforce && s.declared != allOps && s.declared.has(abi.OpDeadLetter) && s.cfg.DeadLetterTopic == "" {
+	if s.cfg.Mode == ModeEnforce && s.declares && s.declared.has(abi.OpDeadLetter) && s.cfg.DeadLetterTopic == "" {
 		s.closeAll()
 		return errors.New("the module writes dead-letter verdicts with this configuration: name a dead_letter topic for the stage")
 	}
@@ -205,22 +206,22 @@ func (s *Stage) configured(output []byte) error {
 	if declaration.Verdicts == nil || s.checked {
 		return nil
 	}
-	declared := ops(0).with(abi.OpKeep)
+	declared := ops(0)
 	for _, name := range *declaration.Verdicts {
 		op := opNamed(name)
-		if !allOps.has(op) || op == abi.OpKeep {
+		if !allOps.has(op) {
 			return &GuestError{Cause: CauseGuest, Function: abi.ExportConfigure, Text: oneLine(fmt.Sprintf("it declares the verdict %q: want replace, drop, reject or dead-letter", name))}
 		}
 		declared = declared.with(op)
 	}
-	s.declared = declared
+	s.declared, s.declares = declared, true
 	return nil
 }
 
-// ops is a set of operations.
+// ops is a set of operations that verdicts can have: abi.OpKeep is none, as nothing is written for a record that is kept.
 type ops uint8
 
-const allOps = ops(1<<abi.OpKeep | 1<<abi.OpDrop | 1<<abi.OpReplace | 1<<abi.OpReject | 1<<abi.OpDeadLetter)
+const allOps = ops(1<<abi.OpDrop | 1<<abi.OpReplace | 1<<abi.OpReject | 1<<abi.OpDeadLetter)
 
 func (s ops) has(op abi.Op) bool { return op < 8 && s&(1<<op) != 0 }
 func (s ops) with(op abi.Op) ops { return s | 1<<op }
