@@ -160,17 +160,42 @@ func (p *Patch) Apply(r Record, buf []Header) (Record, []Header) {
 	if p.Mask&FieldHeaders != 0 {
 		buf = append(buf, p.Headers...)
 	} else {
-		for _, h := range r.Headers {
-			if p.Mask&FieldRemove == 0 || !p.removes(h.Name) {
-				buf = append(buf, h)
-			}
-		}
+		buf = p.appendKept(buf, r.Headers)
 	}
 	if p.Mask&FieldAdd != 0 {
 		buf = append(buf, p.Add...)
 	}
 	r.Headers = buf[start:len(buf):len(buf)]
 	return r, buf
+}
+
+// manyNames is from how many comparisons on a set of names is made.
+const manyNames = 4096
+
+// appendKept appends the headers that the patch does not remove. Both lists
+// may be long, and their authors hostile: it never compares each with each.
+func (p *Patch) appendKept(buf, headers []Header) []Header {
+	if p.Mask&FieldRemove == 0 {
+		return append(buf, headers...)
+	}
+	if len(p.Remove)*len(headers) <= manyNames {
+		for _, h := range headers {
+			if !p.removes(h.Name) {
+				buf = append(buf, h)
+			}
+		}
+		return buf
+	}
+	set := make(map[string]struct{}, len(p.Remove))
+	for _, name := range p.Remove {
+		set[name] = struct{}{}
+	}
+	for _, h := range headers {
+		if _, ok := set[h.Name]; !ok {
+			buf = append(buf, h)
+		}
+	}
+	return buf
 }
 
 func (p *Patch) removes(name string) bool {
