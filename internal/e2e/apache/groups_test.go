@@ -110,6 +110,8 @@ func TestShareGroups(t *testing.T) {
 				t.Errorf("%d valid records, want 6\n%s", n, out)
 			case verdict != scene.Pass && (strings.Contains(out, `"drop":true`) || strings.Contains(out, "\nnull\n")):
 				t.Errorf("a record that must not be seen, or a marker, is shown:\n%s", out)
+			case strings.Contains(out, "RuntimeException"):
+				t.Errorf("the consumer cannot read the answer:\n%s", out)
 			case verdict != scene.Pass:
 				t.Logf("%d records; the consumer says\n%s", n, out)
 			}

@@ -356,7 +356,7 @@ func TestKilledBroker(t *testing.T) {
 				createTopic(t, kafka, topic, partitions)
 			}
 			recordsFile, acksFile := filepath.Join(dir, "records-"+client.Name()), filepath.Join(dir, "acks-"+client.Name())
-			sent := write(t, recordsFile, topics, records)
+			sent := write(t, recordsFile, topics, records/2)
 			done := make(chan error, 1)
 			start := time.Now()
 			go func() {
@@ -368,13 +368,17 @@ func TestKilledBroker(t *testing.T) {
 			var flood error
 			over := false
 			for kills := 0; !over; {
+				again := time.After(400 * time.Millisecond)
+				if kills == 3 { // each broker once
+					again = nil
+				}
 				select {
 				case flood = <-done:
 					over = true
 					if kills == 0 {
 						t.Fatal("the client was through before a broker was killed")
 					}
-				case <-time.After(400 * time.Millisecond):
+				case <-again:
 					victim = victim%3 + 1
 					kafka.Kill(victim)
 					kills++
