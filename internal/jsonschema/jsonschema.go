@@ -97,7 +97,8 @@ type Config struct {
 type Schema struct {
 	judge *judge
 	fast  *node
-	shape *shape // nil: visits need not be counted
+	shape *shape
+	steps int // of the judge for one part of a value, at most; more than maxUnfolded: there is no telling
 	stats *Stats
 }
 
@@ -126,7 +127,7 @@ func Compile(schema []byte, cfg Config) (*Schema, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compile schema: %w", err)
 	}
-	s := &Schema{judge: judge, fast: fast, shape: shape, stats: cfg.Stats}
+	s := &Schema{judge: judge, fast: fast, shape: shape, steps: shape.size(), stats: cfg.Stats}
 	if s.stats == nil {
 		s.stats = new(Stats)
 	}
@@ -136,7 +137,7 @@ func Compile(schema []byte, cfg Config) (*Schema, error) {
 // WithStats returns the same schema, counting in stats from now on; s goes on
 // counting where it did.
 func (s *Schema) WithStats(stats *Stats) *Schema {
-	return &Schema{judge: s.judge, fast: s.fast, shape: s.shape, stats: stats}
+	return &Schema{judge: s.judge, fast: s.fast, shape: s.shape, steps: s.steps, stats: stats}
 }
 
 // Check judges one record's value, which it neither changes nor keeps. For
@@ -158,7 +159,7 @@ func (s *Schema) Check(value []byte) (abi.Status, []string) {
 		return abi.StatusValid, nil
 	}
 	doc, problem := parse(value)
-	if problem == "" && s.tooComplex(doc) {
+	if problem == "" && s.tooComplex(doc, len(value)) {
 		problem = fmt.Sprintf("too complex: by this schema, to judge it takes more than %d steps", MaxVisits)
 	}
 	if problem != "" {
@@ -172,9 +173,11 @@ func (s *Schema) Check(value []byte) (abi.Status, []string) {
 	return abi.StatusValid, nil
 }
 
-// tooComplex reports that the judge would take more than MaxVisits steps.
-func (s *Schema) tooComplex(doc any) bool {
-	if s.shape == nil {
+// tooComplex reports that the judge would take more than MaxVisits steps for a
+// decoded value of this many bytes.
+func (s *Schema) tooComplex(doc any, size int) bool {
+	parts := size/2 + 1 // at most: each takes a byte and a separator
+	if s.steps <= maxUnfolded && s.steps*parts <= MaxVisits {
 		return false
 	}
 	budget := MaxVisits

@@ -411,6 +411,39 @@ func TestExponentialSchemas(t *testing.T) {
 	}
 }
 
+// Values with more parts than the judge may look at, which it could not be
+// kept from turning into errors one by one.
+func TestLargeValuesAreBounded(t *testing.T) {
+	const many = MaxVisits + 1
+	array := func(element string, n int) string {
+		return "[" + strings.TrimSuffix(strings.Repeat(element+",", n), ",") + "]"
+	}
+	var members strings.Builder
+	for i := range many {
+		fmt.Fprintf(&members, `,"%x":1`, i)
+	}
+	object := "{" + members.String()[1:] + "}"
+	rows := array(array("1", 1000), many/1000+1)
+	for _, tt := range []struct{ schema, value string }{
+		{`{"additionalProperties":{"type":"string"}}`, object},
+		{`{"additionalProperties":false}`, object},
+		{`{"patternProperties":{"":{"type":"string"}}}`, object},
+		{`{"propertyNames":{"maxLength":1}}`, object},
+		{`{"items":{"items":{"type":"string"}}}`, rows},
+		{`{"items":{"items":false}}`, rows},
+		{`{"items":{"anyOf":[{"type":"string"},{"type":"null"},{"type":"object"},{"type":"array"}]}}`, array("1", MaxItems)},
+	} {
+		status, errs := compile(t, tt.schema, Config{}).Check([]byte(tt.value))
+		if status != abi.StatusInvalid || len(errs) != 1 || !strings.HasPrefix(errs[0], "(root): too complex") {
+			t.Errorf("%s: got %d %.200q, want it refused", tt.schema, status, errs)
+		}
+	}
+	// What the one-pass check is sure of is valid at any size.
+	if status, errs := compile(t, `{"items":{"items":{"type":"integer"}}}`, Config{}).Check([]byte(rows)); status != abi.StatusValid {
+		t.Errorf("got %d %.200q, want it valid", status, errs)
+	}
+}
+
 func TestStats(t *testing.T) {
 	var stats Stats
 	s := compile(t, demo, Config{Stats: &stats})

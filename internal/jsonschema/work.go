@@ -7,14 +7,17 @@ package jsonschema
 //	{"oneOf": [{"properties": {"and": {"$ref": "#"}, "or": {"$ref": "#"}}},
 //	           {"properties": {"and": {"$ref": "#"}, "not": {"$ref": "#"}}}]}
 //
-// So for schemas that can do this its visits are counted before it is asked.
+// And a value of megabytes may have a million parts, each of which is an error
+// of half a kilobyte, while nothing can stop the judge once it has begun. So
+// its visits are counted before it is asked, unless the value is too small to
+// matter.
 
 const (
 	// MaxVisits bounds how often the judge may look at the parts of one
 	// value, each by one schema. A value that needs more is invalid.
-	MaxVisits = 500_000
-	// maxUnfolded is the size, with references written out, up to which a
-	// schema is let through uncounted.
+	MaxVisits = 200_000
+	// maxUnfolded is the size, with references written out, beyond which
+	// schemas are not told apart from endless ones.
 	maxUnfolded = 2_000
 )
 
@@ -52,7 +55,7 @@ func (r *refs) shape(node any) *shape {
 			s.props[name] = r.shape(v)
 		}
 	}
-	s.each = append(r.shapeList(values(m["patternProperties"])), r.shapeIf(m, "additionalProperties")...)
+	s.each = append(r.shapeList(values(m["patternProperties"])), r.shapeIf(m, "additionalProperties", "propertyNames")...)
 	s.items = append(r.shapeList(list(m["items"])), r.shapeIf(m, "items", "additionalItems", "contains")...)
 	return s
 }
@@ -65,23 +68,22 @@ func (r *refs) shapeList(nodes []any) []*shape {
 	return shapes
 }
 
-// shapeIf returns the shapes of those keywords whose value is a schema.
+// shapeIf returns the shapes of those keywords whose value is a schema. A
+// boolean is one: false makes an error of each part.
 func (r *refs) shapeIf(m map[string]any, keywords ...string) []*shape {
 	var shapes []*shape
 	for _, k := range keywords {
-		if _, ok := m[k].(map[string]any); ok {
+		switch m[k].(type) {
+		case map[string]any, bool:
 			shapes = append(shapes, r.shape(m[k]))
 		}
 	}
 	return shapes
 }
 
-// harmless reports that the number of ways through s is small, whatever the
-// value.
-func (s *shape) harmless() bool {
-	n := map[*shape]int{}
-	return s.unfold(n) <= maxUnfolded
-}
+// size returns the number of ways through s, whatever the value; more than
+// maxUnfolded if they are many.
+func (s *shape) size() int { return s.unfold(map[*shape]int{}) }
 
 // unfold returns the size of s with everything written out, more than
 // maxUnfolded if it has no end.
