@@ -37,7 +37,7 @@ const (
 
 // provesPoison reports whether a record is poisonous with which alone a call failed like this.
 func (e *GuestError) provesPoison() bool {
-	if e.starting {
+	if e.starting || e.whole {
 		return false
 	}
 	switch e.Cause {
@@ -56,6 +56,7 @@ type GuestError struct {
 	Err      error  // what Text was made from, where there is something to unwrap
 
 	starting bool // the call was part of starting an instance, and says nothing about records
+	whole    bool // it is about all calls for a batch together, and says nothing about the last one's records
 }
 
 func (e *GuestError) Error() string { return e.Function + ": " + e.Text }

@@ -129,6 +129,31 @@ func TestPoisonPolicies(t *testing.T) {
 	}
 }
 
+// TestPoisonElsewhere has a record that is poisonous in one topic come again from somewhere else: the guest is asked again.
+func TestPoisonElsewhere(t *testing.T) {
+	var obs recorder
+	h := newHost(t, Config{Observer: &obs})
+	p := pipeline(t, h, "script", StageConfig{})
+	var r Result
+	client := "c"
+	want := 0
+	for _, b := range []Batch{
+		{Topic: "t"}, {Topic: "u"}, {Topic: "t", Partition: 1}, {Topic: "t", ClientID: &client}, {Topic: "t", Principal: &client},
+		{Topic: "t", ProducerID: 1}, {Topic: "t", Transactional: true},
+	} {
+		b.Records = batch("t").Records
+		want += 2 // the call, and the one that proves it
+		for range 2 {
+			if err := p.Process(context.Background(), &b, &r); err != nil || spell(&r) != "reject" {
+				t.Errorf("%+v: %q, %v", b, spell(&r), err)
+			}
+			if got := obs.failures[CauseTrap]; got != want {
+				t.Errorf("%+v: %d failed calls, want %d", b, got, want)
+			}
+		}
+	}
+}
+
 // TestPoisonIsForgotten moves the clock past the time that a proof holds.
 func TestPoisonIsForgotten(t *testing.T) {
 	var obs recorder
@@ -385,6 +410,25 @@ func TestVerdictsOverCap(t *testing.T) {
 	err = p.Process(context.Background(), batch(strings.Repeat("\x00", abi.MaxVerdictBytes)), &r)
 	if err == nil || !strings.Contains(err.Error(), "wrong verdicts") {
 		t.Errorf("at the cap: %v", err)
+	}
+}
+
+// TestVerdictsOfABatchOverCap has each of 20 calls write 8 MiB for a record of 300 KB, as a batch that was compressed well can make a guest do.
+func TestVerdictsOfABatchOverCap(t *testing.T) {
+	h := newHost(t, Config{})
+	p := pipeline(t, h, "writer", StageConfig{})
+	value := strings.Repeat("k", 300<<10)
+	var r Result
+	err := p.Process(context.Background(), batch(slices.Repeat([]string{value}, 20)...), &r)
+	var stage *StageError
+	if !errors.As(err, &stage) || stage.Cause != CauseVerdict || !strings.Contains(err.Error(), "more than 64 MiB and 4 times the batch") {
+		t.Errorf("20 calls: %v, want a failure that blames no record", err)
+	}
+	if got := r.pass.verdicts; cap(got) > keepVerdicts {
+		t.Errorf("%d bytes are kept for the next batch", cap(got))
+	}
+	if err := p.Process(context.Background(), batch(slices.Repeat([]string{value}, 5)...), &r); err != nil || r.Outcomes[4].Op != abi.OpReplace || len(r.Outcomes[4].Record.Value) != 8<<20 {
+		t.Errorf("5 calls: %v, want values of 8 MiB", err)
 	}
 }
 

@@ -3,12 +3,15 @@ package host
 import (
 	"context"
 	"fmt"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/sluicegate/sluice/abi"
+	"github.com/sluicegate/sluice/host/capability/json"
 )
 
 // odd judges values invalid that do not begin with {.
@@ -120,6 +123,85 @@ func TestHostFunctions(t *testing.T) {
 		if got, _ := strconv.ParseUint(r.Outcomes[0].Reason, 16, 32); uint32(got) != tt.want.(uint32) {
 			t.Errorf("%s: got %d, want %d", name, got, tt.want)
 		}
+	}
+}
+
+// TestLargeJSONAnswer asks for a large value by many paths: a gigabyte, if it were made.
+func TestLargeJSONAnswer(t *testing.T) {
+	h := newHost(t, Config{Schemas: odd})
+	p := pipeline(t, h, "call", StageConfig{Limits: Limits{FuelBase: 1 << 40}})
+	list, err := json.Compile(slices.Repeat([]string{"$"}, json.MaxPaths))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := p.stages[0].idle[0]
+	in.json.lists = append(in.json.lists, list)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	b := batch(args(callGet, 1, 1, 1, 4096, 0), `"`+strings.Repeat("x", 1<<20)+`"`)
+	failure := once(p.stages[0], b)
+	runtime.ReadMemStats(&after)
+	if failure == nil || !strings.Contains(failure.Error(), "an answer of more than 32768 KiB, the stage's limits.memory") {
+		t.Errorf("got %v, want a refusal", failure)
+	}
+	if n := after.TotalAlloc - before.TotalAlloc; n > 64<<20 {
+		t.Errorf("%d MiB were allocated", n>>20)
+	}
+}
+
+// TestBuffersAreGivenBack asks for a large answer, and the errors of many records: neither stays with an idle instance.
+func TestBuffersAreGivenBack(t *testing.T) {
+	h := newHost(t, Config{Schemas: odd})
+	p := pipeline(t, h, "call", StageConfig{OnPoison: ActionStop})
+	list, err := json.Compile(slices.Repeat([]string{"$.a"}, 20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := p.stages[0].idle[0]
+	in.json.lists = append(in.json.lists, list)
+	for _, b := range []*Batch{
+		batch(args(callGet, 1, 1, 1, 4096, 0), `{"a":"`+strings.Repeat("x", 2*keepAnswer/20)+`"}`),
+		batch(append([]string{args(callCheck, 0, 1, 2000, 4096, 2000)}, slices.Repeat([]string{"x"}, 2000)...)...),
+	} {
+		if err := p.Process(context.Background(), b, new(Result)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p.stages[0].idle[0] != in {
+		t.Fatal("another instance ran")
+	}
+	if cap(in.json.answer) > keepAnswer || len(in.schemas.judged) != 0 {
+		t.Errorf("%d bytes of an answer and %d judgements are kept", cap(in.json.answer), len(in.schemas.judged))
+	}
+}
+
+// TestErrorsAreRememberedUpToALimit has more errors than are remembered: those left out are found out again.
+func TestErrorsAreRememberedUpToALimit(t *testing.T) {
+	s := schemaState{room: keepErrors}
+	long := []string{strings.Repeat("e", 100<<10)}
+	for i := range uint32(50) {
+		s.remember(judgement{0, i}, long)
+	}
+	if n := len(s.judged); n < 5 || n > 10 {
+		t.Errorf("%d judgements of 100 KiB are remembered in %d bytes", n, keepErrors)
+	}
+	s.forget()
+	s.remember(judgement{0, 1}, long)
+	if len(s.judged) != 1 {
+		t.Error("nothing is remembered in the next call")
+	}
+
+	calls := 0
+	h := newHost(t, Config{Schemas: schemas(func(string, string) (Schema, error) {
+		return check(func(v []byte) (abi.Status, []string) {
+			calls++
+			return abi.StatusInvalid, []string{strings.Repeat("e", keepErrors)}
+		}), nil
+	})})
+	p := pipeline(t, h, "call", StageConfig{})
+	var r Result
+	if err := p.Process(context.Background(), batch(args(callErrors, 0, 0, 4096, 0)), &r); err != nil || r.Outcomes[0].Reason != "00100004" || calls != 1 {
+		t.Errorf("got %q, %v after %d checks, want the errors all the same", r.Outcomes[0].Reason, err, calls)
 	}
 }
 

@@ -81,6 +81,7 @@ func (s *Stage) newInstance(ctx context.Context) (*instance, *GuestError) {
 	in := &instance{stage: s, linear: &linearMemory{limit: uint64(s.limits.Memory)}, number: s.made.Add(1)}
 	in.ctx.in = in
 	in.fuel.quantum = firstQuantum
+	in.schemas.room = keepErrors
 	if err := in.instantiate(ctx); err != nil {
 		return nil, in.startError(err)
 	}
@@ -179,12 +180,15 @@ func (in *instance) judge(ctx context.Context, c *guestCall, verdicts []byte) ([
 	}
 	in.fuel.begin(l.FuelBase+int64(len(c.records))*l.FuelPerRecord+int64(c.bytes)*l.FuelPerByte, l.Deadline)
 	in.extism.Reset(nil)
-	clear(in.schemas.judged)
-	in.json.forget()
 	in.stack = [2]uint64{uint64(len(c.records)), uint64(c.bytes)}
 	err := in.call(ctx, in.process, abi.ExportProcess, in.stack[:])
 	verdicts = in.verdicts
 	in.records, in.info, in.verdicts = nil, nil, nil
+	in.schemas.forget()
+	in.json.forget()
+	if cap(in.buf) > keepAnswer {
+		in.buf = nil
+	}
 	return verdicts, err
 }
 

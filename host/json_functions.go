@@ -26,8 +26,13 @@ type jsonState struct {
 	hasAnswer bool
 }
 
-// forget drops the last answer: another batch begins.
-func (s *jsonState) forget() { s.hasAnswer = false }
+// forget drops the last answer when a call has ended.
+func (s *jsonState) forget() {
+	s.hasAnswer = false
+	if cap(s.answer) > keepAnswer {
+		s.answer = nil
+	}
+}
 
 // jsonPaths implements paths(ptr, len) -> list.
 func jsonPaths(in *instance, stack []uint64) {
@@ -78,24 +83,24 @@ func (in *instance) readJSON(list *json.List, records []abi.Record) {
 		s.values = make([]abi.JSONValue, list.Len())
 	}
 	values := s.values[:list.Len()]
-	if cap(s.answer) > keepAnswer {
-		s.answer = nil
-	}
 	s.answer = s.answer[:0]
+	most := int(in.stage.limits.Memory) // the guest cannot take more
 	for i := range records {
 		// Each repeated name may have to clear all paths, so that walking costs more the more there are.
 		cost := parseCost(len(records[i].Value)) * int64(list.Passes()+len(values)/4)
 		in.charge(cost + costPathValue*int64(len(values)))
 		status := s.reader.Get(list, records[i].Value, values)
-		s.answer = abi.AppendJSON(s.answer, status, values)
-		if len(s.answer) > maxAnswer {
-			in.refuse("an answer of more than %d MiB: ask for fewer records or fewer paths", maxAnswer>>20)
+		// Many paths may lead to one large value, so the answer's size is known before it is made.
+		size := abi.JSONSize(status, values)
+		if size > most-len(s.answer) {
+			clear(values)
+			in.refuse("an answer of more than %d KiB, the stage's limits.memory: ask for fewer records or fewer paths", most>>10)
 		}
+		in.charge(copyCost(size))
+		s.answer = abi.AppendJSON(s.answer, status, values)
 	}
 	clear(values) // they are views of the records
 }
 
-const (
-	keepAnswer = 1 << 20 // the largest buffer that is kept for the next call
-	maxAnswer  = 64 << 20
-)
+// keepAnswer is the largest buffer that is kept for the next call, in bytes.
+const keepAnswer = 1 << 20

@@ -27,6 +27,7 @@ type pass struct {
 	counts  [abi.OpDeadLetter + 1]int
 	changed bool // an outcome was set since records was made
 	fuel    int64
+	written int // where the stage's verdicts begin in verdicts
 	call    guestCall
 	verdict abi.Verdict
 
@@ -75,8 +76,8 @@ func (p *pass) end() {
 	clear(p.own)
 	clear(p.headers)
 	p.outcomes, p.own, p.headers, p.verdicts = nil, p.own[:0], p.headers[:0], p.verdicts[:0]
-	if cap(p.verdicts) > keepVerdicts {
-		p.verdicts = nil
+	if patch := &p.verdict.Patch; cap(p.verdicts) > keepVerdicts || max(cap(patch.Headers), cap(patch.Remove), cap(patch.Add)) > keepElements {
+		p.verdicts, p.verdict = nil, abi.Verdict{} // its lists are views of the verdicts
 	}
 	if max(cap(p.spare), cap(p.own), cap(p.index), cap(p.headers)) > keepElements {
 		p.spare, p.own, p.index, p.headers = nil, nil, nil, nil
@@ -88,7 +89,7 @@ func (p *pass) end() {
 // run gives the records that are left to a stage.
 func (p *pass) run(ctx context.Context, s *Stage) error {
 	start := time.Now()
-	p.stage, p.counts, p.fuel, p.changed = s, [len(p.counts)]int{}, 0, false
+	p.stage, p.counts, p.fuel, p.changed, p.written = s, [len(p.counts)]int{}, 0, false, len(p.verdicts)
 	err := p.runStage(ctx)
 	s.observer.Batch(time.Since(start), p.fuel)
 	if err != nil {
@@ -115,7 +116,7 @@ func (p *pass) runStage(ctx context.Context) error {
 				refused = errOversize
 				break
 			}
-			if err := s.poison.known(r, s); err != nil {
+			if err := s.poison.known(&p.info, r, s); err != nil {
 				refused = err
 				break
 			}
@@ -170,6 +171,9 @@ func (p *pass) attempt(ctx context.Context, sp span, fresh bool) *GuestError {
 	verdicts, err := in.judge(ctx, &p.call, p.verdicts)
 	p.fuel += in.fuel.spent - spent
 	if err == nil {
+		err = p.checkTotal(len(verdicts) - p.written)
+	}
+	if err == nil {
 		err = p.check(verdicts[before:], sp.to-sp.from)
 	}
 	if err != nil {
@@ -190,6 +194,23 @@ func canceled(err error) *GuestError {
 // failed tells of a failure.
 func (p *pass) failed(err *GuestError) *GuestError {
 	p.stage.observer.Failure(err.Cause)
+	return err
+}
+
+// A stage's verdicts on one batch may take maxVerdicts bytes, and maxGrowth times what the batch takes. Each call has a limit too, but a batch that
+// was compressed well is hundreds of calls.
+const (
+	maxVerdicts = 4 * abi.MaxVerdictBytes
+	maxGrowth   = 4
+)
+
+// checkTotal checks how many bytes of verdicts a stage has written for the batch.
+func (p *pass) checkTotal(n int) *GuestError {
+	if n <= maxVerdicts || n-maxVerdicts <= maxGrowth*abi.EntriesSize(p.records, abi.FieldsAll) {
+		return nil
+	}
+	err := wrongVerdict("more than %d MiB and %d times the batch for one batch: the module makes records too large", maxVerdicts>>20, maxGrowth)
+	err.whole = true
 	return err
 }
 

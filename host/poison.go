@@ -34,11 +34,11 @@ const (
 var poisonSeed = maphash.MakeSeed()
 
 // known returns why a record that is remembered failed, nil for any other.
-func (m *poisonMemory) known(r *abi.Record, s *Stage) error {
+func (m *poisonMemory) known(info *abi.Info, r *abi.Record, s *Stage) error {
 	if m.n.Load() == 0 {
 		return nil
 	}
-	key, now := poisonKey(r), s.clock()
+	key, now := poisonKey(info, r), s.clock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p, ok := m.proven[key]
@@ -54,8 +54,8 @@ func (m *poisonMemory) known(r *abi.Record, s *Stage) error {
 }
 
 // add remembers a record.
-func (m *poisonMemory) add(r *abi.Record, err *GuestError, s *Stage) {
-	key, now := poisonKey(r), s.clock()
+func (m *poisonMemory) add(info *abi.Info, r *abi.Record, err *GuestError, s *Stage) {
+	key, now := poisonKey(info, r), s.clock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.proven == nil {
@@ -71,8 +71,9 @@ func (m *poisonMemory) add(r *abi.Record, err *GuestError, s *Stage) {
 	m.n.Store(int32(len(m.proven)))
 }
 
-// poisonKey is a hash of all that a guest may see of a record, except for its offset.
-func poisonKey(r *abi.Record) uint64 {
+// poisonKey is a hash of all that a guest may see of a record and of where it comes from, except for its offset: a record that a guest cannot
+// process in one topic or from one client may be a good one elsewhere.
+func poisonKey(info *abi.Info, r *abi.Record) uint64 {
 	var h maphash.Hash
 	h.SetSeed(poisonSeed)
 	sized := func(b []byte) {
@@ -80,7 +81,9 @@ func poisonKey(r *abi.Record) uint64 {
 		maphash.WriteComparable(&h, b == nil)
 		_, _ = h.Write(b)
 	}
+	maphash.WriteComparable(&h, *info)
 	maphash.WriteComparable(&h, r.Timestamp)
+	maphash.WriteComparable(&h, r.LogAppendTime)
 	sized(r.Key)
 	sized(r.Value)
 	for i := range r.Headers {

@@ -100,7 +100,7 @@ func (p *pass) stageError(failure *GuestError) error {
 
 // poisoned settles a record that failed alone.
 func (p *pass) poisoned(at int, failure *GuestError) error {
-	p.stage.poison.add(&p.records[at], failure, p.stage)
+	p.stage.poison.add(&p.info, &p.records[at], failure, p.stage)
 	return p.settle(at, p.stage.cfg.OnPoison, failure, true)
 }
 

@@ -22,14 +22,30 @@ const maxSchemas = 4096
 type schemaState struct {
 	ids   map[[2]string]int32 // by document and topic; -1 = none
 	found []Schema            // by id
-	// judged are the invalid records of the call under way with their errors, so that errors need not judge again.
+	// judged are the invalid records of the call under way with their errors, so that errors need not judge again; as many as there is room for.
 	judged map[judgement][]string
+	room   int // bytes
+}
+
+// keepErrors bounds the errors that are remembered during a call, in bytes.
+const keepErrors = 1 << 20
+
+// forget drops what is remembered when a call has ended.
+func (s *schemaState) forget() {
+	if len(s.judged) > keepErrors/judgementSize/4 {
+		s.judged = nil // a map does not shrink
+	}
+	clear(s.judged)
+	s.room = keepErrors
 }
 
 type judgement struct {
 	schema int32
 	index  uint32
 }
+
+// judgementSize is about what it takes to remember a judgement, without its texts.
+const judgementSize = 64
 
 // schemaFind implements find(document, topic) -> id, or -1.
 func schemaFind(in *instance, stack []uint64) {
@@ -119,6 +135,14 @@ func (in *instance) check(schema Schema, value []byte) (abi.Status, []string) {
 }
 
 func (s *schemaState) remember(key judgement, reasons []string) {
+	size := judgementSize
+	for _, r := range reasons {
+		size += judgementSize/4 + len(r)
+	}
+	if s.room -= size; s.room < 0 {
+		s.room = 0
+		return
+	}
 	if s.judged == nil {
 		s.judged = map[judgement][]string{}
 	}

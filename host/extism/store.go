@@ -17,8 +17,11 @@ import (
 // MaxBytes bounds what a guest may allocate in one call, freed blocks included.
 const MaxBytes = 4 << 20
 
-// keepBytes is the largest buffer that is kept for the next call.
-const keepBytes = 256 << 10
+// The largest buffer, in bytes, and list of blocks that are kept for the next call.
+const (
+	keepBytes  = 256 << 10
+	keepBlocks = 1 << 10
+)
 
 // ErrHandle is wrapped by errors about offsets that are no handle or lie outside of the store.
 var ErrHandle = errors.New("not a handle")
@@ -42,6 +45,9 @@ const first = 8
 func (s *Store) Reset(input []byte) {
 	if cap(s.bytes) > keepBytes {
 		s.bytes = nil
+	}
+	if cap(s.blocks) > keepBlocks {
+		s.blocks = nil
 	}
 	s.bytes, s.blocks = s.bytes[:0], s.blocks[:0]
 	s.input, s.inAt = input, 0
