@@ -48,8 +48,10 @@ type conn struct {
 	advertised atomic.Pointer[map[int16]bool]
 	fetches    fetchSessions
 	shares     shareSessions
-	ownID      int32 // correlation id of the last request of the gateway's own; they count down from -1
-	size       int32 // of the current request's body
+	ownID      int32  // correlation id of the last request of the gateway's own; they count down from -1
+	size       int32  // of the current request's body
+	refusals   seldom // the log lines about partitions refused, and withheld: clients repeat what failed, four times a second and more
+	withheld   seldom
 	reported   struct{ copied, spliced uint64 }
 
 	mu       sync.Mutex
@@ -452,4 +454,15 @@ func (c *conn) fail(cause Cause, what string, err error) {
 
 func (c *conn) logger() *slog.Logger {
 	return c.listener.log.With("client", c.client.RemoteAddr().String(), "node", c.node)
+}
+
+// seldom lets something pass once in ten seconds. One goroutine uses it.
+type seldom struct{ last time.Time }
+
+func (s *seldom) allows(now time.Time) bool {
+	if now.Sub(s.last) < 10*time.Second {
+		return false
+	}
+	s.last = now
+	return true
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 	"unsafe"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -16,21 +17,35 @@ import (
 	"github.com/sluicegate/sluice/internal/kafka/marker"
 )
 
-// failureThrottle is how long, in milliseconds, a client is asked to wait after a response in which a partition failed here. Java clients ask again at once
-// otherwise, and every time the stage would fail anew.
-const failureThrottle = 250
+// failureDelay is how long a response is held back that has nothing but partitions that failed here. Java clients ask again at once otherwise, and every time the
+// stage would fail anew. It is not left to throttle_time_ms: a Java client that is throttled by its only broker while it wants metadata, as it does after such a
+// failure, forgets all metadata and bootstraps again (seen with 4.3), whereupon a consumer group loses its positions since the last commit.
+const failureDelay = 250 * time.Millisecond
 
 // respondFetch answers a fetch with topics that have to be looked at: markers are hidden, pipelines judge what is left. All that is not changed is the broker's bytes.
 func respondFetch(c *conn, e *entry, size int32) error {
 	if err := c.cw.Flush(); err != nil { // earlier answers do not wait for this one
 		return err
 	}
+	late, err := c.openFetch(e, size)
+	if err != nil || late == nil {
+		return err
+	}
+	select {
+	case <-time.After(failureDelay):
+	case <-c.ctx.Done():
+	}
+	return c.cw.WriteFrame(late)
+}
+
+// openFetch opens the current response and writes what is left of it. If it is to be held back, late is the response, not written; it has no records.
+func (c *conn) openFetch(e *entry, size int32) (late []byte, err error) {
 	n, err := c.g.budget.responses.take(c.ctx, openedWeight(size))
 	if err != nil {
-		return errClosed
+		return nil, errClosed
 	}
 	defer c.g.budget.responses.give(n)
-	return c.opened(func(body []byte) error {
+	err = c.opened(func(body []byte) error {
 		f := fetching{conn: c, body: body, routes: c.g.routes.acquire(), opener: getOpener(), built: buffers.get()}
 		defer f.routes.release()
 		defer f.opener.put()
@@ -38,14 +53,17 @@ func respondFetch(c *conn, e *entry, size int32) error {
 		if err := f.judge(e); err != nil {
 			return err
 		}
-		_ = c.client.SetWriteDeadline(patience(size))
-		if err := c.cw.WriteFrame(splice(nil, body, f.edits)...); err != nil {
-			return err
+		parts := splice(nil, body, f.edits)
+		if f.withheld && !f.records {
+			late = bytes.Join(parts, nil)
+			return nil
 		}
-		// The bytes are pending at most: who does not take them holds no memory of the budget.
-		_ = c.client.SetWriteDeadline(noDeadline)
-		return nil
+		// The bytes are written, or few and copied, when this returns: who does not take them holds no memory of the budget.
+		_ = c.client.SetWriteDeadline(patience(size))
+		defer c.client.SetWriteDeadline(noDeadline)
+		return c.cw.WriteFrame(parts...)
 	})
+	return late, err
 }
 
 // fetching is the work on one fetch response.
@@ -56,8 +74,9 @@ type fetching struct {
 	opener *opener
 	built  *[]byte // memory of rebuilt batches
 	edits  []edit
-	failed bool // a partition failed here
-	hidden int
+	// withheld says that a partition is answered with an error of ours, records that another one has something for the client.
+	withheld, records bool
+	hidden            int
 }
 
 func (f *fetching) judge(e *entry) error {
@@ -71,7 +90,11 @@ func (f *fetching) judge(e *entry) error {
 			topic, known = f.cluster.topic(id)
 		}
 		m := f.routes.match(f.cluster.cfg.Name, topic)
-		if known && !m.opensFetch() || len(p.data) == 0 {
+		if len(p.data) == 0 {
+			return nil
+		}
+		if known && !m.opensFetch() {
+			f.records = true
 			return nil
 		}
 		code := kerr.UnknownTopicID.Code
@@ -83,6 +106,8 @@ func (f *fetching) judge(e *entry) error {
 		}
 		if code != 0 {
 			f.withhold(p, code, e.version >= 12)
+		} else {
+			f.records = true
 		}
 		return nil
 	})
@@ -93,11 +118,6 @@ func (f *fetching) judge(e *entry) error {
 	if e.fetch.begins && outline.session != 0 {
 		f.fetches.begin(outline.session, e.fetch.session)
 	}
-	if f.failed && outline.throttleAt > 0 {
-		if at := f.body[outline.throttleAt:]; int32(binary.BigEndian.Uint32(at)) < failureThrottle {
-			binary.BigEndian.PutUint32(at, failureThrottle)
-		}
-	}
 	if f.hidden > 0 {
 		f.g.observer.Markers(f.cluster.cfg.Name, 0, f.hidden)
 	}
@@ -106,7 +126,7 @@ func (f *fetching) judge(e *entry) error {
 
 // withhold replaces a partition's records by an error.
 func (f *fetching) withhold(p fetchedPartition, code int16, flexible bool) {
-	f.failed = true
+	f.withheld = true
 	binary.BigEndian.PutUint16(f.body[p.errorAt:], uint16(code))
 	f.edits = append(f.edits, edit{p.records.start, p.records.end, [][]byte{appendSize(nil, flexible, 0)}})
 }
@@ -129,7 +149,7 @@ func (f *fetching) partition(topic string, p fetchedPartition, m *match, version
 			if size == 0 {
 				return fetchCode(err, version), nil
 			}
-			changed, f.failed = true, true
+			changed = true
 			break
 		}
 		whole += len(b.Raw)
@@ -160,6 +180,9 @@ func (f *fetching) note(topic string, partition int32, err error) {
 		cause = CauseEmit
 	}
 	f.g.observer.Failure(f.cluster.cfg.Name, cause)
+	if !f.conn.withheld.allows(time.Now()) {
+		return
+	}
 	f.logger().Error("fetch: records withheld; the consumer asks again until this is resolved", "topic", topic, "partition", partition, "cause", string(cause), "error", err)
 }
 

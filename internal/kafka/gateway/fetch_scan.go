@@ -120,18 +120,16 @@ type fetchedPartition struct {
 
 // fetchedOutline is what surrounds the partitions of a fetch response.
 type fetchedOutline struct {
-	throttleAt int // where the throttle time is, 0 if the version has none
-	session    int32
-	tags       span // the tagged fields at the end; empty in versions that have none
-	tagged     bool // there are some
+	session int32
+	tags    span // the tagged fields at the end; empty in versions that have none
+	tagged  bool // there are some
 }
 
 // scanFetchResponse goes through a fetch response, v0 to v15, and calls visit for each partition. name is nil from v13 on.
 func scanFetchResponse(body []byte, head int, v int16, visit func(name []byte, id topicID, p fetchedPartition) error) (out fetchedOutline, err error) {
 	c := cursorAt(body, head, v >= 12)
 	if v >= 1 {
-		out.throttleAt = c.at
-		c.int32()
+		c.int32() // throttle time
 	}
 	if v >= 7 {
 		c.int16() // error code

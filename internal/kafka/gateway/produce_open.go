@@ -130,7 +130,7 @@ func (p *producing) judge(req *produceRequest) error {
 
 func (p *producing) note(topic string, partition int32, r *refusal) {
 	p.g.observer.Failure(p.cluster.cfg.Name, r.cause)
-	if r.cause != CauseRejected {
+	if r.cause != CauseRejected && p.refusals.allows(time.Now()) {
 		p.logger().Warn("produce: partition refused", "topic", topic, "partition", partition, "cause", string(r.cause), "answer", kerr.ErrorForCode(r.code).Error(), "error", r.message)
 	}
 }
