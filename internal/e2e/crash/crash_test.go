@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -120,6 +121,7 @@ func killedGateway(t *testing.T, ctx context.Context, kafka *apachekafka.Cluster
 	if err := g.WaitReady(ctx); err != nil {
 		t.Fatal(err)
 	}
+	follower := follow(t, g.Bootstrap, topics)
 	go func() {
 		result, err := client.Flood(ctx, clients.Flood{
 			Bootstrap: g.Bootstrap, Mode: clients.Idempotent, RecordsFile: filepath.Join(dir, "records"), AcksFile: filepath.Join(dir, "acks"),
@@ -175,7 +177,86 @@ func killedGateway(t *testing.T, ctx context.Context, kafka *apachekafka.Cluster
 	}
 	t.Logf("%5.1f s: compared %d records, %d acknowledgements, %d dead letters (%d of them again)", time.Since(start).Seconds(),
 		len(r.Sent), len(r.Acks), len(r.Letters), again(r))
+	follower.check(t, r)
 	consume(t, ctx, g.Bootstrap, r, topics)
+}
+
+// follower is a consumer that reads through the gateway all the while.
+type follower struct {
+	cl   *kgo.Client
+	mu   sync.Mutex
+	seen []*kgo.Record
+}
+
+func follow(t *testing.T, bootstrap string, topics []string) *follower {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(bootstrap), kgo.ConsumeTopics(topics...), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchMaxWait(200*time.Millisecond), kgo.RetryBackoffFn(func(int) time.Duration { return 100 * time.Millisecond }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &follower{cl: cl}
+	polls := make(chan struct{})
+	t.Cleanup(func() {
+		cl.Close()
+		<-polls
+	})
+	go func() {
+		defer close(polls)
+		for {
+			fetches := cl.PollFetches(context.Background())
+			if fetches.IsClientClosed() {
+				return
+			}
+			f.mu.Lock()
+			fetches.EachRecord(func(r *kgo.Record) { f.seen = append(f.seen, r) })
+			f.mu.Unlock()
+		}
+	}()
+	return f
+}
+
+// check demands that the follower saw each record that is not hidden, once and
+// in order.
+func (f *follower) check(t *testing.T, r *Run) {
+	t.Helper()
+	want := map[string]bool{}
+	for _, s := range r.Sent {
+		if s.Fate == Kept || s.Fate == Annotated {
+			want[s.ID] = true
+		}
+	}
+	for range 300 {
+		f.mu.Lock()
+		n := len(f.seen)
+		f.mu.Unlock()
+		if n >= len(want) {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	last := map[place]int64{}
+	var p problems
+	for _, s := range f.seen {
+		id := idOf(s.Value)
+		if !want[id] {
+			p.add("seen twice, or not to be seen", "%s/%d/%d: key %q value %q", s.Topic, s.Partition, s.Offset, s.Key, s.Value)
+		}
+		delete(want, id)
+		at := place{topic: s.Topic, partition: s.Partition}
+		if before, ok := last[at]; ok && before >= s.Offset {
+			p.add("seen out of order", "%s/%d: offset %d after %d", s.Topic, s.Partition, s.Offset, before)
+		}
+		last[at] = s.Offset
+	}
+	if len(want) > 0 {
+		p.add("not seen", "%d records", len(want))
+	}
+	for _, problem := range p.list() {
+		t.Errorf("a consumer that reads all the while: %s", problem)
+	}
 }
 
 func failpoint(kill string, every int) string {
