@@ -32,6 +32,7 @@ type Batch struct {
 	fields  Fields // what entries holds
 	read    bool   // whether it holds anything of this call
 	record  Record
+	loops   uint32 // over the records, begun so far: what a second one leaves is not the first one's
 
 	json   buffer
 	status buffer
@@ -175,9 +176,14 @@ type Record struct {
 // Records reads the fields f of all records in one go and iterates over
 // them. The record and what it refers to are valid until the next one, or until
 // other fields are read. With no fields, it reads lengths only.
+//
+// One loop over a batch's records inside another is a failure of the call: they
+// would share the record. Ask for all fields in the first, or finish it before.
 func (b *Batch) Records(f Fields) iter.Seq[*Record] {
 	return func(yield func(*Record) bool) {
 		rest := b.readEntries(f)
+		b.loops++
+		loop := b.loops
 		r := &b.record
 		r.batch = b
 		for i := range b.n {
@@ -186,7 +192,15 @@ func (b *Batch) Records(f Fields) iter.Seq[*Record] {
 			if !yield(r) {
 				return
 			}
+			b.only(loop)
 		}
+	}
+}
+
+// only ends the call if another loop has begun since this one.
+func (b *Batch) only(loop uint32) {
+	if b.loops != loop {
+		panic("sluice: a loop over the records of a batch inside another: ask for all fields in the outer one, or finish it first")
 	}
 }
 

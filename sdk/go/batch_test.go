@@ -250,6 +250,50 @@ func TestReadingTwice(t *testing.T) {
 	}
 }
 
+// A loop inside another would leave the outer one with the inner one's record, and a verdict with the wrong index.
+func TestLoopInLoop(t *testing.T) {
+	paths := &Paths{values: make([]Value, 1)}
+	register := func(b *Batch) { paths.list = b.host.Paths(abi.AppendPaths(nil, []string{"$.a"})) }
+	loops := map[string]func(b *Batch, f Fields, each func()){
+		"Batch.Records": func(b *Batch, f Fields, each func()) {
+			for range b.Records(f) {
+				each()
+			}
+		},
+		"Paths.Records": func(b *Batch, f Fields, each func()) {
+			for range paths.Records(b, f) {
+				each()
+			}
+		},
+	}
+	for outer, in := range loops {
+		for inner, loop := range loops {
+			n := start(func(b *Batch) error {
+				register(b)
+				in(b, FieldKey, func() { loop(b, FieldKey, func() {}) })
+				return nil
+			}, numbered(2)...)
+			func() {
+				defer func() {
+					if text, _ := recover().(string); !strings.Contains(text, "a loop over the records of a batch inside another") {
+						t.Errorf("%s in %s: got %q, want a panic that says what to do", inner, outer, text)
+					}
+				}()
+				_ = n.Process()
+			}()
+			n = start(func(b *Batch) error {
+				register(b)
+				in(b, FieldKey, func() {})
+				loop(b, FieldValue, func() {})
+				return nil
+			}, numbered(2)...)
+			if err := n.Process(); err != nil {
+				t.Errorf("%s after %s: %v", inner, outer, err)
+			}
+		}
+	}
+}
+
 func TestHasHeaders(t *testing.T) {
 	records := numbered(3)
 	for _, with := range []bool{false, true} {

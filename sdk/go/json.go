@@ -35,7 +35,7 @@ func (s *Setup) Paths(paths ...string) *Paths {
 // Records iterates over a batch's records with JSON and JSONStatus set: JSON
 // has a value for each path, all [KindNothing] where the record's value is
 // not JSON. With no fields nothing else of the record is read, not even
-// lengths.
+// lengths. As with [Batch.Records], one loop at a time.
 func (p *Paths) Records(b *Batch, f Fields) iter.Seq[*Record] {
 	return func(yield func(*Record) bool) {
 		r := &b.record
@@ -46,6 +46,8 @@ func (p *Paths) Records(b *Batch, f Fields) iter.Seq[*Record] {
 			entries = b.readEntries(f)
 		}
 		texts := p.read(b)
+		b.loops++
+		loop := b.loops
 		for i := range b.n {
 			if f != 0 {
 				entries = r.next(entries, b.fields)
@@ -58,6 +60,7 @@ func (p *Paths) Records(b *Batch, f Fields) iter.Seq[*Record] {
 			if !yield(r) {
 				return
 			}
+			b.only(loop)
 		}
 	}
 }
