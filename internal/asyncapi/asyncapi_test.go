@@ -293,10 +293,18 @@ func TestLimits(t *testing.T) {
 		}
 		return b.String() + fmt.Sprintf("  n%d: {type: integer}\n", 2*maxNesting)
 	}
+	last := func() string { // what it refers to is the first value that there is no room for
+		var b strings.Builder
+		fmt.Fprintf(&b, "asyncapi: 3.0.0\nx: &a [%s]\ny: {type: integer}\n", strings.Repeat("1, ", 1000))
+		b.WriteString("channels: {c: {address: c, messages: {m: {payload: {allOf: [{$ref: '#/y'}], enum: [")
+		b.WriteString(strings.Repeat("*a, ", MaxNodes/1001) + strings.Repeat("1, ", MaxNodes%1001-3) + "]}}}}}\n")
+		return b.String()
+	}
 	deep := strings.Repeat("[", MaxDepth) + strings.Repeat("]", MaxDepth)
 	tests := []struct{ name, text, want string }{
 		{"aliases of aliases, in a schema", bomb(), "too large or nested too deeply"},
 		{"aliases of aliases, in a value", literals(), "too large or nested too deeply"},
+		{"one value too many, in what a schema refers to", last(), "too large or nested too deeply"},
 		{"merges", merges(), "too large: more than 200000 values"},
 		{"an alias in itself", "asyncapi: 3.0.0\nx: &a [*a]\n", "doc.yaml:2: the alias *a is inside of what it stands for"},
 		{"depth of YAML", "asyncapi: 3.0.0\nx: " + deep, "doc.yaml:2: nested too deeply: more than 128 levels"},

@@ -48,7 +48,7 @@ func (l *loader) writeSchema(schemas ...*node) ([]byte, error) {
 	for i, s := range schemas {
 		oneOf[i] = w.schema(s, 0)
 	}
-	for len(w.queue) > 0 && w.budget > 0 {
+	for len(w.queue) > 0 && w.budget >= 0 {
 		n := w.queue[0]
 		w.queue = w.queue[1:]
 		w.definitions[w.names[n]] = w.schema(n, 0)
