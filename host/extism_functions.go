@@ -43,7 +43,11 @@ var extismFunctions = []hostFunction{
 		st[0] = v
 		in.must(err)
 	}),
-	fn("input_offset", "", "I", func(in *instance, st []uint64) { st[0] = in.extism.InputOffset() }),
+	fn("input_offset", "", "I", func(in *instance, st []uint64) {
+		if st[0] = in.extism.InputOffset(); st[0] == 0 && in.extism.InputLength() > 0 {
+			in.refuse("%d bytes of input: the store has %d MiB in all", in.extism.InputLength(), extism.MaxBytes>>20)
+		}
+	}),
 	fn("output_set", "II", "", func(in *instance, st []uint64) { in.must(in.extism.OutputSet(st[0], st[1])) }),
 	fn("error_set", "I", "", func(in *instance, st []uint64) { in.must(in.extism.ErrorSet(st[0])) }),
 	fn("config_get", "I", "I", extismConfigGet),
@@ -83,7 +87,9 @@ func extismConfigGet(in *instance, st []uint64) {
 	if json.Unmarshal(raw, &text) == nil && raw[0] == '"' {
 		value = []byte(text)
 	}
-	st[0] = in.extism.Put(value)
+	if st[0] = in.extism.Put(value); st[0] == 0 && len(value) > 0 {
+		in.refuse("%d bytes: the store has %d MiB in all", len(value), extism.MaxBytes>>20)
+	}
 }
 
 // extismLog implements log_trace(text) to log_error(text).

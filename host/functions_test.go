@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluicegate/sluice/abi"
 	"github.com/sluicegate/sluice/host/capability/json"
+	"github.com/sluicegate/sluice/host/extism"
 )
 
 // odd judges values invalid that do not begin with {.
@@ -202,6 +203,27 @@ func TestErrorsAreRememberedUpToALimit(t *testing.T) {
 	var r Result
 	if err := p.Process(context.Background(), batch(args(callErrors, 0, 0, 4096, 0)), &r); err != nil || r.Outcomes[0].Reason != "00100004" || calls != 1 {
 		t.Errorf("got %q, %v after %d checks, want the errors all the same", r.Outcomes[0].Reason, err, calls)
+	}
+}
+
+// TestFullStore asks for what there is no room for: that is not the same as what is not there.
+func TestFullStore(t *testing.T) {
+	p := pipeline(t, newHost(t, Config{}), "script", StageConfig{Config: []byte(`{"member": "value"}`)})
+	in := p.stages[0].idle[0]
+	in.fuel.begin(1<<30, time.Hour)
+	in.fuel.enter()
+	in.extism.Reset([]byte("input"))
+	key := in.extism.Put([]byte("member"))
+	in.extism.Alloc(extism.MaxBytes - 16)
+	for _, name := range []string{"config_get", "input_offset"} {
+		func() {
+			defer func() {
+				if f, _ := recover().(*fault); f == nil || f.cause != CauseABI || !strings.Contains(f.text, "the store has 4 MiB in all") {
+					t.Errorf("%s: got %v, want a fault", name, f)
+				}
+			}()
+			findModule(abi.ModuleExtism).find(name).call(in, []uint64{key})
+		}()
 	}
 }
 
