@@ -25,6 +25,8 @@ type broker struct {
 	node int32
 	adm  *kadm.Client
 	stop func()
+	// kafka says that it is Apache Kafka.
+	kafka bool
 }
 
 // startEmbedded runs the embedded broker in a child process of this program,
@@ -57,7 +59,7 @@ func startKafka(dir string) (*broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &broker{name: "Apache Kafka " + apachekafka.Version, addr: c.Addr(1), stop: c.Close}
+	b := &broker{name: "Apache Kafka " + apachekafka.Version, addr: c.Addr(1), stop: c.Close, kafka: true}
 	return b, b.ready(time.Minute)
 }
 

@@ -85,6 +85,7 @@ func bench(opts options, out string) error {
 	fmt.Fprintf(&doc, "# What Sluice costs\n\nWritten by `make bench` on %s: %s, %d cores, %s. %d interleaved rounds of %v a leg;\n",
 		time.Now().UTC().Format("2006-01-02"), runtime.Version(), runtime.NumCPU(), cpuModel(), opts.rounds, opts.leg)
 	doc.WriteString("medians, in brackets the lowest and highest round. CPU is the gateway's (or forwarder's) own, per 10^9 bytes of records;\nin brackets where less than 0.2 s of it was used.\n")
+	var front strings.Builder
 	for _, s := range sections {
 		if opts.only != "" && !strings.Contains(","+opts.only+",", ","+s.name+",") {
 			continue
@@ -98,13 +99,38 @@ func bench(opts options, out string) error {
 		for _, t := range tables {
 			fmt.Printf("\n%s", t)
 			fmt.Fprintf(&doc, "\n%s", t)
+			if t.front {
+				fmt.Fprintf(&front, "\n%s", t)
+			}
 		}
 		fmt.Fprintf(os.Stderr, "bench   %s took %v\n", s.name, time.Since(begin).Round(time.Second))
 	}
 	if out == "-" {
 		return nil
 	}
-	return os.WriteFile(out, []byte(doc.String()), 0o644)
+	if err := os.WriteFile(out, []byte(doc.String()), 0o644); err != nil || opts.only != "" {
+		return err
+	}
+	return show(readme, front.String())
+}
+
+// readme is the page that shows the most important tables, between two
+// comments.
+const readme = "README.md"
+
+// show puts text between the comments of a page.
+func show(page, text string) error {
+	const begin, end = "<!-- bench -->\n", "<!-- /bench -->"
+	b, err := os.ReadFile(page)
+	if err != nil {
+		return err
+	}
+	before, rest, ok := strings.Cut(string(b), begin)
+	_, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		return fmt.Errorf("%s has no place for tables: put %q and %q there", page, strings.TrimSpace(begin), end)
+	}
+	return os.WriteFile(page, []byte(before+begin+text+"\n"+end+after), 0o644)
 }
 
 // cpuModel names the processor, as far as the system tells.

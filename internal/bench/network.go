@@ -55,7 +55,7 @@ func benchNetwork(opts options, dir string, b *broker) ([]*table, error) {
 	}
 	defer n.stop()
 
-	t := &table{title: "Throughput against " + b.name}
+	t := &table{title: "Throughput against " + b.name, front: b.kafka}
 	t.add("", "MB/s", "of direct", "CPU s/GB")
 	for _, s := range shapes {
 		paths := []path{n.direct, n.floor, n.plain}

@@ -114,6 +114,7 @@ func unsteady(base outcome) string {
 // table is a Markdown table.
 type table struct {
 	title string
+	front bool // the README shows it
 	notes []string
 	rows  [][]string
 }

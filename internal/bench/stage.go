@@ -144,7 +144,7 @@ func benchStage(opts options, dir string) ([]*table, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &table{title: "A stage: a batch of 100 records of 1 KB"}
+	t := &table{front: true, title: "A stage: a batch of 100 records of 1 KB"}
 	t.add("", "ns a record", "host allocations a batch")
 	for i, w := range works {
 		t.add(w.name, spread(rows[i]), allocations(w.do))
@@ -225,7 +225,7 @@ func benchValidate(opts options, dir string) ([]*table, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &table{title: "`validate`, demo schema, batches of 100 records"}
+	t := &table{front: true, title: "`validate`, demo schema, batches of 100 records"}
 	t.add("", "native gojsonschema, ns a record", "validate, ns a record", "records a second and core, of native", "accepted without the judge")
 	v45, v1k, i45, i1k := demoValues()
 	for _, row := range []struct {
