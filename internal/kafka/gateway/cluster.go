@@ -23,6 +23,8 @@ type cluster struct {
 	client  *emit.Client
 	next    atomic.Uint32 // the bootstrap address to begin with
 
+	warned atomic.Int64 // when a connection's failure was last logged as a warning, in Unix nanoseconds
+
 	mu sync.RWMutex
 	// brokers are addresses by node id. Nodes that disappear stay: they come back.
 	brokers   map[int32]string
@@ -218,4 +220,10 @@ func (c *cluster) ready() error {
 		return fmt.Errorf("cluster %s: not reached yet", c.cfg.Name)
 	}
 	return nil
+}
+
+// mayWarn says once in a second that a connection's failure deserves a warning.
+func (c *cluster) mayWarn(now time.Time) bool {
+	last := c.warned.Load()
+	return now.UnixNano()-last >= int64(time.Second) && c.warned.CompareAndSwap(last, now.UnixNano())
 }

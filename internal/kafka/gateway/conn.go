@@ -447,9 +447,14 @@ func (c *conn) end(doing string, err error) {
 
 func (c *conn) fail(cause Cause, what string, err error) {
 	c.g.observer.Failure(c.cluster.cfg.Name, cause)
-	if c.g.ctx.Err() == nil {
-		c.logger().Warn(what+"; client connection closed", "cause", string(cause), "error", err)
+	if c.g.ctx.Err() != nil {
+		return
 	}
+	level := slog.LevelWarn
+	if cause == CauseUpstream && !c.cluster.mayWarn(time.Now()) {
+		level = slog.LevelDebug // clients try again and again while a broker is away
+	}
+	c.logger().Log(c.ctx, level, what+"; client connection closed", "cause", string(cause), "error", err)
 }
 
 func (c *conn) logger() *slog.Logger {

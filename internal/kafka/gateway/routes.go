@@ -21,6 +21,8 @@ type Pipeline interface {
 	CanDrop() bool
 }
 
+var _ Pipeline = (*host.Pipeline)(nil)
+
 // Route sends the records of some topics through a pipeline.
 type Route struct {
 	// Name is the pipeline's, for logs, errors and the header sluice.stage.

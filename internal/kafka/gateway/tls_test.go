@@ -1,86 +1,85 @@
 package gateway
 
 import (
-	"bytes"
+	"context"
 	"crypto/tls"
-	"io"
+	"fmt"
 	"net"
-	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
-
-	"github.com/sluicegate/sluice/host"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// testTLS returns both ends of TLS for 127.0.0.1.
-func testTLS(t *testing.T) (server, client *tls.Config) {
-	t.Helper()
-	s := httptest.NewTLSServer(http.NotFoundHandler())
-	t.Cleanup(s.Close)
-	return &tls.Config{Certificates: s.TLS.Certificates}, s.Client().Transport.(*http.Transport).TLSClientConfig
-}
-
-// TestTLSListener sends records small and large, opened and unread, over TLS.
-func TestTLSListener(t *testing.T) {
-	server, client := testTLS(t)
-	k := kafka(t, 2, kfake.SeedTopics(2, "plain", "matched"))
-	r := start(t, k.ListenAddrs(), func(cfg *Config) { cfg.Listeners[0].TLS = server }).awaitReady()
-	r.setRoutes(Route{Name: "p", Topics: []string{"matched"}, On: host.Produce, Pipeline: &fake{judge: byValue}})
-
-	opts := []kgo.Opt{
-		kgo.SeedBrokers(r.Addr("l")), kgo.DialTLSConfig(client), kgo.ConsumeTopics("plain", "matched"),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.ProducerBatchMaxBytes(900 << 10),
-	}
-	c, err := kgo.NewClient(opts...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	large := bytes.Repeat([]byte("x"), 800<<10)
-	for _, topic := range []string{"plain", "matched"} {
-		for _, value := range [][]byte{[]byte("replace me"), large} {
-			if err := c.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Value: value}).FirstErr(); err != nil {
+// TestTLS has clients that speak TLS with the gateway, through pipelines and past them, and one that does not.
+func TestTLS(t *testing.T) {
+	https := httptest.NewUnstartedServer(nil)
+	https.StartTLS() // for its certificate
+	defer https.Close()
+	k := kafka(t, 2, kfake.SeedTopics(2, "in", "other"))
+	r := start(t, k.ListenAddrs(), func(c *Config) {
+		c.Listeners[0].TLS = &tls.Config{Certificates: https.TLS.Certificates}
+	}).awaitReady()
+	r.setRoutes(onProduce(&fake{drops: true, judge: byValue}, "in"))
+	secure := kgo.Dialer(func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := r.dialled.dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return tls.Client(c, &tls.Config{InsecureSkipVerify: true}), nil
+	})
+	c := r.client(secure)
+	for _, topic := range []string{"in", "other"} {
+		for i := range 20 {
+			rec := &kgo.Record{Topic: topic, Value: append(fmt.Append(nil, "replace ", i, " "), make([]byte, 50_000)...)}
+			if err := c.ProduceSync(t.Context(), rec).FirstErr(); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	got := map[string]int{}
-	for _, rec := range poll(t, c, 4) {
-		got[rec.Topic+" "+string(rec.Value[:min(10, len(rec.Value))])]++
-	}
-	for _, want := range []string{"plain replace me", "plain xxxxxxxxxx", "matched replaced m", "matched xxxxxxxxxx"} {
-		if got[want] != 1 {
-			t.Errorf("%q: got %d records, want 1; all: %v", want, got[want], got)
+	for topic, want := range map[string]string{"in": "replaced", "other": "replace "} {
+		for _, rec := range r.consume(topic, 20, secure) {
+			if string(rec.Value[:8]) != want {
+				t.Errorf("%s: got %q", topic, rec.Value[:20])
+			}
 		}
+	}
+	plain := r.raw()
+	plain.send(apiVersions(3), 1)
+	_, _ = readFrame(plain) // a TLS alert, which is no frame, or the end
+	if err := c.ProduceSync(t.Context(), &kgo.Record{Topic: "other", Value: []byte("still")}).FirstErr(); err != nil {
+		t.Error(err)
 	}
 }
 
-// TestPlaintextOnTLSListener closes the connection of a client that does not
-// speak TLS, and serves others.
-func TestPlaintextOnTLSListener(t *testing.T) {
-	server, client := testTLS(t)
-	k := kafka(t, 1)
-	r := start(t, k.ListenAddrs(), func(cfg *Config) { cfg.Listeners[0].TLS = server }).awaitReady()
-	nc, err := net.Dial("tcp", r.Addr("l"))
-	if err != nil {
-		t.Fatal(err)
+// TestIdleConnections prints what a connection costs that has nothing to do.
+func TestIdleConnections(t *testing.T) {
+	s := newStub(t, func(stubRequest) []byte { return []byte("pong") })
+	r := start(t, s.addr()).awaitReady()
+	memory := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapInuse + m.StackInuse
 	}
-	defer nc.Close()
-	nc.Write([]byte{0, 0, 0, 20, 0, 18, 0, 0, 0, 0, 0, 1})
-	nc.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if _, err := io.ReadAll(nc); err != nil {
-		t.Errorf("read: %v, want the connection closed", err)
+	const n = 300
+	before := memory()
+	conns := make([]*raw, n)
+	for i := range conns {
+		conns[i] = r.raw()
+		conns[i].send(kmsg.NewPtrListGroupsRequest(), 1)
+		if _, err := readFrame(conns[i]); err != nil {
+			t.Fatal(err)
+		}
 	}
-	c, err := kgo.NewClient(kgo.SeedBrokers(r.Addr("l")), kgo.DialTLSConfig(client))
-	if err != nil {
-		t.Fatal(err)
+	per := (memory() - before) / n
+	t.Logf("%d bytes for an idle connection, the test's two ends included", per)
+	if per > 64<<10 {
+		t.Errorf("an idle connection takes %d bytes", per)
 	}
-	defer c.Close()
-	if err := c.Ping(t.Context()); err != nil {
-		t.Error(err)
-	}
+	runtime.KeepAlive(conns)
 }
