@@ -50,13 +50,6 @@ func (c *cursor) int32() int32 {
 	return 0
 }
 
-func (c *cursor) int64() int64 {
-	if s := c.take(8); s != nil {
-		return int64(binary.BigEndian.Uint64(s))
-	}
-	return 0
-}
-
 func (c *cursor) id() (id topicID) {
 	copy(id[:], c.take(len(id)))
 	return id
