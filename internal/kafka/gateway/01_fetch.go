@@ -43,33 +43,67 @@ func fetch(c *conn, h wire.RequestHeader) error {
 		c.fetches.forget()
 		return c.pass(h, fetchResponder(h.Version))
 	}
-	return c.openRequest(func(body []byte) error {
-		req, err := scanFetch(body, h)
-		if err != nil {
-			return err
+	if int(c.size) > wire.MaxPeek {
+		return c.openRequest(func(body []byte) error { return c.planned(h, body, true, routes, generation) })
+	}
+	body, err := c.cr.Peek(int(c.size))
+	if err != nil {
+		return err
+	}
+	return c.planned(h, body, false, routes, generation)
+}
+
+// planned looks at a fetch request and forwards or answers it. taken says that its body was read from the connection, not only peeked at.
+func (c *conn) planned(h wire.RequestHeader, body []byte, taken bool, routes *Routes, generation int64) error {
+	req := &c.fetched
+	if err := scanFetch(req, body, h); err != nil {
+		return err
+	}
+	answer, ok, err := c.planFetch(h, req, routes, generation)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		if !taken {
+			if err := c.cr.Skip(); err != nil {
+				return err
+			}
 		}
-		answer, ok, err := c.planFetch(h, req, routes, generation)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			resp := kmsg.NewPtrFetchResponse()
-			resp.ErrorCode = kerr.FetchSessionIDNotFound.Code
-			return c.reply(h, resp)
-		}
-		e := entry{key: h.Key, version: h.Version, correlation: h.CorrelationID, fetch: &answer, respond: fetchResponder(h.Version)}
-		switch {
-		case answer.session.opened:
-			req.lower(body, c.g.cfg.Limits.FetchBytes, c.g.cfg.Limits.FetchPartitionBytes)
-			e.respond = respondFetch
-		case answer.begins:
-			e.respond = noteSession
-		}
-		if err := c.expect(e); err != nil {
-			return err
-		}
-		return c.send(body)
-	})
+		resp := kmsg.NewPtrFetchResponse()
+		resp.ErrorCode = kerr.FetchSessionIDNotFound.Code
+		return c.reply(h, resp)
+	}
+	e := entry{key: h.Key, version: h.Version, correlation: h.CorrelationID, respond: fetchResponder(h.Version)}
+	if answer.begins {
+		e.respond = noteSession
+	}
+	if answer.session.opened {
+		e.respond = respondFetch
+	}
+	if answer.begins || answer.session.opened {
+		e.fetch = &answer
+	}
+	switch {
+	case answer.session.opened && !taken:
+		return c.openRequest(func(body []byte) error { return c.sendLowered(e, req, body) })
+	case answer.session.opened:
+		return c.sendLowered(e, req, body)
+	case !taken:
+		return c.forward(e)
+	}
+	if err := c.expect(e); err != nil {
+		return err
+	}
+	return c.send(body)
+}
+
+// sendLowered forwards a request whose response is opened, with less asked for.
+func (c *conn) sendLowered(e entry, req *fetchRequest, body []byte) error {
+	req.lower(body, c.g.cfg.Limits.FetchBytes, c.g.cfg.Limits.FetchPartitionBytes)
+	if err := c.expect(e); err != nil {
+		return err
+	}
+	return c.send(body)
 }
 
 // planFetch decides whether the response to a request is opened. ok is false for a session that is not known.
@@ -116,9 +150,11 @@ func (c *conn) resolveFetched(h wire.RequestHeader, req *fetchRequest) error {
 	if h.Version < 13 {
 		return nil
 	}
-	ids := make([]topicID, len(req.topics))
+	var ids []topicID
 	for i := range req.topics {
-		ids[i] = req.topics[i].id
+		if _, ok := c.cluster.topic(req.topics[i].id); !ok {
+			ids = append(ids, req.topics[i].id)
+		}
 	}
 	return c.resolve(ids)
 }

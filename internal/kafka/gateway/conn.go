@@ -47,7 +47,9 @@ type conn struct {
 	// advertised has the API keys that the broker offered on this connection, nil before an ApiVersions response.
 	advertised atomic.Pointer[map[int16]bool]
 	fetches    fetchSessions
+	fetched    fetchRequest // the one that is looked at
 	shares     shareSessions
+	gaps       gaps   // of the request goroutine
 	ownID      int32  // correlation id of the last request of the gateway's own; they count down from -1
 	size       int32  // of the current request's body
 	refusals   seldom // the log lines about partitions refused, and withheld: clients repeat what failed, four times a second and more

@@ -26,11 +26,14 @@ const (
 	sessionNone   = -1
 )
 
-// scanFetch finds the parts of a fetch request. It reads v0 to v15.
-func scanFetch(body []byte, h wire.RequestHeader) (*fetchRequest, error) {
+// scanFetch finds the parts of a fetch request and leaves them in r, whose memory it uses again. It reads v0 to v15.
+func scanFetch(r *fetchRequest, body []byte, h wire.RequestHeader) error {
 	v := h.Version
 	c := cursorAt(body, h.Size, v >= 12)
-	r := &fetchRequest{epoch: sessionNone}
+	if cap(r.partitionBytes) > keptPartitions {
+		*r = fetchRequest{}
+	}
+	*r = fetchRequest{epoch: sessionNone, topics: r.topics[:0], partitionBytes: r.partitionBytes[:0]}
 	if v <= 14 {
 		c.int32() // replica id
 	}
@@ -66,7 +69,7 @@ func scanFetch(body []byte, h wire.RequestHeader) (*fetchRequest, error) {
 		}
 		c.tags()
 		if len(r.topics)+len(r.partitionBytes) > maxFetched || !c.ok() {
-			return nil, fmt.Errorf("%w: fetch request v%d", errMalformed, v)
+			return fmt.Errorf("%w: fetch request v%d", errMalformed, v)
 		}
 		r.topics = append(r.topics, t)
 	}
@@ -86,10 +89,13 @@ func scanFetch(body []byte, h wire.RequestHeader) (*fetchRequest, error) {
 	}
 	c.tags()
 	if !c.ok() {
-		return nil, fmt.Errorf("%w: fetch request v%d", errMalformed, v)
+		return fmt.Errorf("%w: fetch request v%d", errMalformed, v)
 	}
-	return r, nil
+	return nil
 }
+
+// keptPartitions is the largest fetchRequest, in partitions, whose memory a connection keeps.
+const keptPartitions = 1000
 
 // maxFetched bounds the topics and partitions of a fetch request that is looked at.
 const maxFetched = 1 << 20

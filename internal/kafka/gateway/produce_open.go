@@ -43,7 +43,7 @@ type refusal struct {
 }
 
 func refuse(err *kerr.Error, cause Cause, format string, args ...any) *refusal {
-	return &refusal{code: err.Code, cause: cause, message: fmt.Sprintf(format, args...)}
+	return &refusal{code: err.Code, cause: cause, message: abi.Reason(fmt.Sprintf(format, args...))}
 }
 
 // openProduce opens the current request: what pipelines match is judged, then the request is forwarded without the partitions that are
@@ -106,12 +106,19 @@ func (p *producing) judge(req *produceRequest) error {
 		for j := range t.partitions {
 			part := &t.partitions[j]
 			var r *refusal
+			key := gapKey{name, part.index}
+			if byID {
+				key.topic = string(t.id[:])
+			}
 			switch {
 			case !known:
 				r = refuse(kerr.UnknownTopicID, CauseRejected, "the topic id is not known to this broker")
+				if b, _, err := batch.Next(part.data); err == nil {
+					p.gaps.refused(key, &b)
+				}
 			case len(m.produce) > 0:
 				var err error
-				if r, err = p.partition(name, part, m.produce); err != nil {
+				if r, err = p.inOrder(key, name, part, m.produce); err != nil {
 					return err
 				}
 			}
@@ -133,6 +140,21 @@ func (p *producing) note(topic string, partition int32, r *refusal) {
 	if r.cause != CauseRejected && p.refusals.allows(time.Now()) {
 		p.logger().Warn("produce: partition refused", "topic", topic, "partition", partition, "cause", string(r.cause), "answer", kerr.ErrorForCode(r.code).Error(), "error", r.message)
 	}
+}
+
+// inOrder judges one record set, unless its producer has to send another one first.
+func (p *producing) inOrder(key gapKey, topic string, part *producedPartition, routes []Route) (*refusal, error) {
+	b, _, bad := batch.Next(part.data)
+	if bad == nil && p.gaps.before(key, &b) {
+		return refuse(kerr.OutOfOrderSequenceNumber, CauseRejected, "a batch of this producer with an earlier sequence was refused"), nil
+	}
+	r, err := p.partition(topic, part, routes)
+	if bad == nil && r != nil {
+		p.gaps.refused(key, &b)
+	} else if bad == nil {
+		p.gaps.passed(key, &b)
+	}
+	return r, err
 }
 
 // partition judges one record set. A refusal is for the client; an error ends the connection.

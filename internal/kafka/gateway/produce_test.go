@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -460,6 +462,76 @@ func TestPipelined(t *testing.T) {
 		want := []string{"in/0=87@-1!0", fmt.Sprintf("other/0=0@%d", i/4), fmt.Sprintf("in/0=0@%d", i/4)}[i%4]
 		if got := outline(resp); got != want {
 			t.Fatalf("answer %d: %s, want %s", i, got, want)
+		}
+	}
+}
+
+// TestSequenceGaps refuses a batch of a producer that the broker does not know, with others in flight behind it. The broker would accept them,
+// and never again the one before.
+func TestSequenceGaps(t *testing.T) {
+	k := kafka(t, 1, kfake.SeedTopics(1, "in"))
+	r := start(t, k.ListenAddrs()).awaitReady()
+	var fails atomic.Bool
+	r.setRoutes(onProduce(&fake{judge: byValue, fail: func(*host.Batch) error {
+		if fails.Load() {
+			return errors.New("not now")
+		}
+		return nil
+	}}, "in"))
+	batchOf := func(pid int64, epoch int16, sequence int32, value string) []byte {
+		return encode(t, batch.Batch{ProducerID: pid, ProducerEpoch: epoch, BaseSequence: sequence}, []abi.Record{{Value: []byte(value), Timestamp: 1700000000000}})
+	}
+	pid := func(c *raw) int64 {
+		req := kmsg.NewPtrInitProducerIDRequest()
+		req.Version = 2
+		c.send(req, 9)
+		resp := kmsg.NewPtrInitProducerIDResponse()
+		resp.Version = 2
+		c.receive(resp, 9)
+		return resp.ProducerID
+	}
+	for _, version := range []int16{9, 13} {
+		c := r.raw()
+		id := pid(c)
+		s := set{topic: "in"}
+		if version == 13 {
+			s = set{id: k.TopicInfo("in").TopicID}
+		}
+		for i, step := range []struct {
+			fails    bool
+			epoch    int16
+			sequence int32
+			value    string
+			want     int16
+		}{
+			{true, 0, 0, "good", kerr.NotEnoughReplicas.Code},
+			{false, 0, 1, "good", kerr.OutOfOrderSequenceNumber.Code},
+			{false, 0, 2, "reject", kerr.OutOfOrderSequenceNumber.Code},
+			{false, 0, 0, "good", 0},
+			{false, 0, 1, "reject", kerr.InvalidRecord.Code},
+			{false, 0, 2, "good", kerr.OutOfOrderSequenceNumber.Code},
+			{false, 0, 0, "good", 0}, // a duplicate
+			{false, 0, 1, "other", 0},
+			{false, 0, 2, "reject", kerr.InvalidRecord.Code},
+			{false, 1, 0, "good", 0}, // another epoch
+			{false, 1, 1, "good", 0},
+		} {
+			fails.Store(step.fails)
+			s.records = batchOf(id, step.epoch, step.sequence, step.value)
+			if got := c.produce(produceTo(version, -1, s)).Topics[0].Partitions[0].ErrorCode; got != step.want {
+				t.Errorf("v%d: step %d: error %d, want %d", version, i, got, step.want)
+			}
+		}
+	}
+}
+
+func TestSequenceDistance(t *testing.T) {
+	const last = math.MaxInt32
+	for _, c := range []struct{ a, b, want int32 }{
+		{0, 0, 0}, {0, 5, 5}, {5, 0, -5}, {last, 0, 1}, {0, last, -1}, {last - 2, 3, 6}, {3, last - 2, -6}, {0, 1 << 30, 1 << 30},
+	} {
+		if got := distance(c.a, c.b); got != c.want {
+			t.Errorf("distance(%d, %d) = %d, want %d", c.a, c.b, got, c.want)
 		}
 	}
 }

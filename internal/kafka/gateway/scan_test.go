@@ -114,8 +114,8 @@ func TestScanFetch(t *testing.T) {
 		}
 		body := request(req, 1)
 		h, _ := wire.ParseRequestHeader(body)
-		got, err := scanFetch(body, h)
-		if err != nil {
+		var got fetchRequest
+		if err := scanFetch(&got, body, h); err != nil {
 			t.Fatalf("v%d: %v", version, err)
 		}
 		if version >= 7 && (got.session != 7 || got.epoch != 3) || len(got.topics) != 2 || len(got.partitionBytes) != 6 {
@@ -198,7 +198,8 @@ func FuzzScan(f *testing.F) {
 					t.Errorf("a request that nothing was changed in changed")
 				}
 			}
-			if r, err := scanFetch(body, h); err == nil {
+			var r fetchRequest
+			if err := scanFetch(&r, body, h); err == nil {
 				r.lower(bytes.Clone(body), 1, 1)
 			}
 		}

@@ -70,12 +70,14 @@ func (c *conn) openRequest(use func(body []byte) error) error {
 	defer c.g.budget.requests.give(n)
 	buf := buffers.get()
 	defer buffers.put(buf)
-	_ = c.client.SetReadDeadline(patience(c.size))
+	if !c.cr.Ready() { // some of it has to be waited for
+		_ = c.client.SetReadDeadline(patience(c.size))
+		defer c.client.SetReadDeadline(noDeadline)
+	}
 	body, err := c.cr.Body(*buf)
 	if err != nil {
 		return fmt.Errorf("read request: %w", err)
 	}
-	_ = c.client.SetReadDeadline(noDeadline)
 	*buf = body
 	c.g.observer.Moved(c.cluster.cfg.Name, PathOpened, len(body))
 	return use(body)
