@@ -220,6 +220,10 @@ func TestObserve(t *testing.T) {
 	if err := p.Process(context.Background(), batch("d", "t"), &r); err != nil || len(r.Outcomes) != 0 || obs.failures[CauseTrap] != 1 || obs.poison != 0 {
 		t.Errorf("a trap: outcomes %v, %v, failures %v", r.Outcomes, err, obs.failures)
 	}
+	p = pipeline(t, h, "script", StageConfig{Mode: ModeObserve, Limits: Limits{Memory: 1 << 20}})
+	if err := p.Process(context.Background(), batch("k", strings.Repeat("d", 256<<10)), &r); err != nil || len(r.Outcomes) != 0 {
+		t.Errorf("a record that is too large: outcomes %v, %v", spell(&r), err)
+	}
 	if p.CanDrop() {
 		t.Error("a stage that observes can drop")
 	}
@@ -461,7 +465,8 @@ func TestOversize(t *testing.T) {
 }
 
 func TestLargeBatchesAreCut(t *testing.T) {
-	h := newHost(t, Config{})
+	var obs recorder
+	h := newHost(t, Config{Observer: &obs})
 	p := pipeline(t, h, "readall", StageConfig{}) // traps if bytes is not what read needs, or over its buffer
 	b := batch()
 	for i := range 3000 {
@@ -471,8 +476,8 @@ func TestLargeBatchesAreCut(t *testing.T) {
 	b.Records = append(b.Records, abi.Record{Value: make([]byte, 900_000)}) // alone over the limit of a call
 	b.Records = append(b.Records, abi.Record{})
 	var r Result
-	if err := p.Process(context.Background(), b, &r); err != nil || len(r.Outcomes) != 0 {
-		t.Errorf("%v, %v", err, spell(&r))
+	if err := p.Process(context.Background(), b, &r); err != nil || len(r.Outcomes) != 0 || len(obs.failures) != 0 {
+		t.Errorf("%v, %v, failures %v", err, spell(&r), obs.failures)
 	}
 }
 
