@@ -250,6 +250,32 @@ func TestReadingTwice(t *testing.T) {
 	}
 }
 
+// A header's name is a view of the buffer that reading other fields uses again, also while the verdict on the last record may still change.
+func TestNamesOutliveTheirBuffer(t *testing.T) {
+	records := numbered(2)
+	for i := range records {
+		records[i].Key = bytes.Repeat([]byte("k"), 100)
+		records[i].Headers = []abi.Header{{Name: fmt.Sprintf("header-%d", i)}}
+	}
+	n := start(func(b *Batch) error {
+		for range b.Records(FieldsAll) { // makes the buffer large enough
+		}
+		b.read = false
+		for r := range b.Records(FieldHeaders) {
+			r.RemoveHeader(r.Headers[0].Name)
+		}
+		for range b.Records(FieldKey) {
+		}
+		return nil
+	}, records...)
+	if err := n.Process(); err != nil {
+		t.Fatal(err)
+	}
+	if want := "0+1 replace remove=[\"header-0\"]\n1+1 replace remove=[\"header-1\"]\n"; n.text() != want {
+		t.Errorf("got\n%swant\n%s", n.text(), want)
+	}
+}
+
 // A loop inside another would leave the outer one with the inner one's record, and a verdict with the wrong index.
 func TestLoopInLoop(t *testing.T) {
 	paths := &Paths{values: make([]Value, 1)}
