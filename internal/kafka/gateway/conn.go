@@ -52,6 +52,7 @@ type conn struct {
 	gaps       gaps   // of the request goroutine
 	ownID      int32  // correlation id of the last request of the gateway's own; they count down from -1
 	size       int32  // of the current request's body
+	opening    bool   // it is opened, and has memory of the budget
 	refusals   seldom // the log lines about partitions refused, and withheld: clients repeat what failed, four times a second and more
 	withheld   seldom
 	reported   struct{ copied, spliced uint64 }
@@ -82,12 +83,14 @@ func newConn(g *Gateway, l *listenerSet, node int32, client net.Conn) *conn {
 // serve runs the connection until its end.
 func (c *conn) serve() {
 	defer c.close()
-	// Who connects and does not speak, or speaks something else, costs the broker nothing.
+	// Who connects and does not speak, or speaks something else, costs the broker nothing, and not a connection for ever.
+	_ = c.client.SetReadDeadline(time.Now().Add(c.g.patience.silence))
 	size, err := c.next()
 	if err != nil {
 		c.end("read request", err)
 		return
 	}
+	_ = c.client.SetReadDeadline(noDeadline)
 	upstream, err := c.cluster.dial(c.ctx, c.node, c.g.cfg.Limits.DialTimeout)
 	if err != nil {
 		c.fail(CauseUpstream, "broker not reached", err)
@@ -123,9 +126,13 @@ func (c *conn) serve() {
 
 // finish ends the request side: what was taken is still answered.
 func (c *conn) finish(err error) {
+	drain := errors.Is(err, errDraining)
+	if !drain { // Drain has a limit of its own
+		timer := time.AfterFunc(lingering, c.close)
+		context.AfterFunc(c.ctx, func() { timer.Stop() })
+	}
 	_ = c.uw.Flush()
 	c.queue.close()
-	drain := errors.Is(err, errDraining)
 	gone := errors.Is(err, io.EOF)
 	switch {
 	case gone || errors.Is(err, errZeroAcks):
@@ -137,10 +144,6 @@ func (c *conn) finish(err error) {
 		}
 	case c.queue.drained():
 		c.close()
-	}
-	if !drain { // Drain has a limit of its own
-		timer := time.AfterFunc(lingering, c.close)
-		context.AfterFunc(c.ctx, func() { timer.Stop() })
 	}
 }
 
@@ -250,8 +253,15 @@ func (c *conn) expect(e entry) error {
 	return nil
 }
 
-// send writes a request that was opened.
+// send writes a request that was opened, and holds memory of the budget. A broker that does not take it, because it is stuck or because the
+// client does not take its answers, does not keep that memory from others for ever.
 func (c *conn) send(parts ...[]byte) error {
+	size := 0
+	for _, p := range parts {
+		size += len(p)
+	}
+	_ = c.upstream.SetWriteDeadline(c.g.patience.until(size, c.g.patience.broker))
+	defer c.upstream.SetWriteDeadline(noDeadline)
 	if err := c.uw.WriteFrame(parts...); err != nil {
 		return upstreamError{err}
 	}
@@ -302,12 +312,33 @@ func (c *conn) ask(req kmsg.Request) ([]byte, error) {
 	if err := c.uw.Flush(); err != nil {
 		return nil, upstreamError{err}
 	}
+	// Before it come answers that the client may not take.
+	late, stop := c.late()
+	defer stop()
 	select {
 	case body := <-answer:
 		return body, nil
+	case <-late:
+		return nil, fmt.Errorf("no answer to %s: %w", kmsg.NameForKey(h.Key), os.ErrDeadlineExceeded)
 	case <-c.ctx.Done():
 		return nil, errClosed
 	}
+}
+
+// smallRequest is the size, in bytes, up to which a request may wait for what may take long, such as a rebalance.
+const smallRequest = 1 << 20
+
+// late fires when a request of the gateway's own takes too long for the request that waits for it.
+func (c *conn) late() (<-chan time.Time, func() bool) {
+	limit := c.g.patience.lookup
+	switch {
+	case !c.opening: // nobody waits for what this connection has
+		return nil, func() bool { return false }
+	case c.size > smallRequest:
+		limit = c.g.patience.least
+	}
+	t := time.NewTimer(limit)
+	return t.C, t.Stop
 }
 
 var ownClientID = "sluice"

@@ -45,7 +45,9 @@ func (c *conn) openFetch(e *entry, size int32) (late []byte, err error) {
 		return nil, errClosed
 	}
 	defer c.g.budget.responses.give(n)
+	_ = c.upstream.SetReadDeadline(c.g.patience.until(int(size), c.g.patience.broker))
 	err = c.opened(func(body []byte) error {
+		_ = c.upstream.SetReadDeadline(noDeadline)
 		f := fetching{conn: c, body: body, routes: c.g.routes.acquire(), opener: getOpener(), built: buffers.get()}
 		defer f.routes.release()
 		defer f.opener.put()
@@ -59,7 +61,7 @@ func (c *conn) openFetch(e *entry, size int32) (late []byte, err error) {
 			return nil
 		}
 		// The bytes are written, or few and copied, when this returns: who does not take them holds no memory of the budget.
-		_ = c.client.SetWriteDeadline(patience(size))
+		_ = c.client.SetWriteDeadline(c.g.patience.until(int(size), c.g.patience.client))
 		defer c.client.SetWriteDeadline(noDeadline)
 		return c.cw.WriteFrame(parts...)
 	})

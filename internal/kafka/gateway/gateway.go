@@ -19,6 +19,8 @@ type Gateway struct {
 	routes    routeTable
 	budget    *budget
 
+	patience patience
+
 	// ctx ends when the Gateway is closed.
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -40,7 +42,7 @@ func New(cfg Config) (*Gateway, error) {
 	g := &Gateway{
 		cfg: cfg, log: cfg.Log, observer: cfg.Observer,
 		clusters: map[string]*cluster{}, conns: map[*conn]struct{}{}, perSet: map[*listenerSet]int{}, gone: make(chan struct{}),
-		budget: newBudget(cfg.Limits),
+		budget: newBudget(cfg.Limits), patience: usualPatience,
 	}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)

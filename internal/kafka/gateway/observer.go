@@ -44,7 +44,7 @@ const (
 	CauseEmit        Cause = "emit"               // dead letters could not be written
 	CauseBatch       Cause = "batch"              // a batch that is truncated, corrupt, too large or of an old format
 	CauseLimit       Cause = "limit"              // too many connections
-	CauseTimeout     Cause = "timeout"            // a client too slow with an opened frame
+	CauseTimeout     Cause = "timeout"            // a client that says nothing, or an end too slow with an opened frame
 )
 
 type noObserver struct{}

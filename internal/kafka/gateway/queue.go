@@ -46,6 +46,16 @@ func (q *queue) full() bool {
 	return q.n >= q.limit
 }
 
+// await waits for room: the next push does not, as far as one goroutine pushes. It returns false if the queue was closed.
+func (q *queue) await() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for q.n >= q.limit && !q.closed {
+		q.space.Wait()
+	}
+	return !q.closed
+}
+
 // push appends an entry, after it has waited for room. It returns false if the queue was closed.
 func (q *queue) push(e entry) bool {
 	q.mu.Lock()

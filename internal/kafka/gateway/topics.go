@@ -63,15 +63,23 @@ func (c *conn) openRequest(use func(body []byte) error) error {
 	if err := c.uw.Flush(); err != nil { // earlier requests do not wait for this one
 		return upstreamError{err}
 	}
+	// Nor does memory wait for room in the queue, which comes when the client takes its answers.
+	if !c.queue.await() {
+		return errClosed
+	}
 	n, err := c.g.budget.requests.take(c.ctx, openedWeight(c.size))
 	if err != nil {
 		return errClosed
 	}
-	defer c.g.budget.requests.give(n)
+	c.opening = true
+	defer func() {
+		c.opening = false
+		c.g.budget.requests.give(n)
+	}()
 	buf := buffers.get()
 	defer buffers.put(buf)
 	if !c.cr.Ready() { // some of it has to be waited for
-		_ = c.client.SetReadDeadline(patience(c.size))
+		_ = c.client.SetReadDeadline(c.g.patience.until(int(c.size), c.g.patience.client))
 		defer c.client.SetReadDeadline(noDeadline)
 	}
 	body, err := c.cr.Body(*buf)
