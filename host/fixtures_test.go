@@ -90,6 +90,36 @@ func (d documents) Find(document, topic string) (host.Schema, error) {
 	return s, nil
 }
 
+// TestPluginsDeclareVerdicts holds the first-party middlewares to saying what they will never do: where records cannot be dropped the
+// gateway need not open every fetch of their topics.
+func TestPluginsDeclareVerdicts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and compiles modules")
+	}
+	for name, configs := range map[string]map[string]bool{
+		"validate": {
+			`{"document": "d"}`: false, `{"document": "d", "on_invalid": "reject"}`: false, `{"document": "d", "on_invalid": "dead-letter"}`: true,
+		},
+		"filter": {
+			`{"when": {"field": "key", "eq": "k"}, "else": "reject"}`: false, `{"when": {"field": "key", "eq": "k"}}`: true,
+		},
+	} {
+		h, m := compiled(t, name, schemasFunc(func(string, string) (host.Schema, error) { return nil, nil }))
+		for config, want := range configs {
+			s, err := h.NewStage(context.Background(), m, host.StageConfig{Name: name, Config: []byte(config), DeadLetterTopic: "dlq"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := s.CanDrop(); got != want {
+				t.Errorf("%s %s: CanDrop is %v", name, config, got)
+			}
+			if err := s.Close(context.Background()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
 // TestPluginFixtures runs the fixtures of the first-party middlewares through their modules.
 func TestPluginFixtures(t *testing.T) {
 	if testing.Short() {
