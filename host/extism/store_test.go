@@ -33,7 +33,8 @@ func TestStore(t *testing.T) {
 	if v, err := s.InputLoadU64(4); err != nil || v != binary.LittleEndian.Uint64([]byte("o, world")) {
 		t.Errorf("%x, %v", v, err)
 	}
-	if s.InputLength() != 12 || s.Length(s.InputOffset()) != 12 || s.InputOffset() != s.InputOffset() {
+	first, again := s.InputOffset(), s.InputOffset()
+	if s.InputLength() != 12 || s.Length(first) != 12 || first != again {
 		t.Error("input")
 	}
 	if err := s.OutputSet(h+1, 2); err != nil || string(s.Output()) != "bc" {

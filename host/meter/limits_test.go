@@ -192,7 +192,7 @@ func TestVerifyFindsWhatIsMissing(t *testing.T) {
 				broken++
 			}
 		}
-		t.Log(fmt.Sprintf("%s: %d sites", name, broken))
+		t.Logf("%s: %d sites", name, broken)
 		for _, wrong := range []func(*meter.Info){func(i *meter.Info) { i.Fuel++ }, func(i *meter.Info) { i.Stack-- }, func(i *meter.Info) { i.Yield++ },
 			func(i *meter.Info) { i.Functions++ }, func(i *meter.Info) { i.Helpers-- }, func(i *meter.Info) { i.MemoryMax++ }, func(i *meter.Info) { i.TableMax++ }} {
 			other := info

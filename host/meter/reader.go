@@ -13,9 +13,6 @@ type reader struct {
 // left returns the number of unread bytes.
 func (r *reader) left() int { return len(r.b) - r.pos }
 
-// fail makes the reader fail.
-func (r *reader) fail() { r.bad = true }
-
 // byte reads one byte.
 func (r *reader) byte() byte {
 	if r.bad || r.pos >= len(r.b) {
