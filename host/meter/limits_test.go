@@ -2,7 +2,6 @@ package meter_test
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"strings"
