@@ -148,14 +148,19 @@ func (b *broker) create(ctx context.Context, topic string) error {
 	}
 }
 
+// awaitLeader waits until the broker serves a new topic, which is some time
+// after its metadata lists it.
 func (b *broker) awaitLeader(ctx context.Context, topic string) error {
 	for {
-		topics, err := b.adm.ListTopics(ctx, topic)
-		if err != nil {
-			return err
+		ends, err := b.adm.ListEndOffsets(ctx, topic)
+		if err == nil {
+			err = ends.Error()
 		}
-		if d := topics[topic]; d.Err == nil && len(d.Partitions) == 1 && d.Partitions[0].Leader == b.node && d.Partitions[0].Err == nil {
+		if end, ok := ends.Lookup(topic, 0); err == nil && ok && end.Offset == 0 {
 			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("wait for topic %s: %w", topic, errors.Join(err, ctx.Err()))
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
