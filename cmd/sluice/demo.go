@@ -128,22 +128,37 @@ func (d *demo) prepare() error {
 }
 
 // makeKey writes a new key for markers unless there is one. Markers that were stored before must stay recognisable, so it is
-// never replaced.
-func makeKey(path string) error {
-	key := make([]byte, 32)
-	if _, err := rand.Read(key); err != nil {
-		return err
-	}
-	text := base64.StdEncoding.EncodeToString(key) + "\n"
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if errors.Is(err, fs.ErrExist) {
+// never replaced. It appears as a whole or not at all, whenever the process is killed.
+func makeKey(path string) (err error) {
+	if info, err := os.Stat(path); err == nil && info.Size() > 0 {
 		return nil
 	}
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(text)
-	return errors.Join(err, f.Sync(), f.Close())
+	defer func() {
+		if gone := os.Remove(f.Name()); !errors.Is(gone, fs.ErrNotExist) {
+			err = errors.Join(err, gone)
+		}
+	}()
+	key := make([]byte, 32)
+	if _, err := rand.Read(key); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	_, err = f.WriteString(base64.StdEncoding.EncodeToString(key) + "\n")
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	// Of two demos that start at once the first one's key holds; a file without a key in it is no key.
+	err = os.Link(f.Name(), path)
+	if info, statErr := os.Stat(path); statErr == nil && info.Size() == 0 {
+		err = os.Rename(f.Name(), path)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		err = nil
+	}
+	return err
 }
 
 // createTopic creates the demo's topic in an existing cluster.
