@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -13,10 +14,14 @@ func describeConfigsRow() row {
 	return row{key: 32, max: 4, respond: rewriting(kmsg.NewPtrDescribeConfigsResponse, redactConfigs)}
 }
 
-// addressConfigs are the settings of a broker whose values hold addresses.
+// addressConfigs are the settings of a broker whose values hold addresses. Those of plugins are known by what they end in.
 var addressConfigs = []string{
-	"advertised.host.name", "advertised.listeners", "advertised.port", "controller.quorum.bootstrap.servers", "controller.quorum.voters",
+	"advertised.host.name", "advertised.listeners", "advertised.port", "controller.quorum.voters",
 	"host.name", "listeners", "port", "zookeeper.connect",
+}
+
+func holdsAddresses(setting string) bool {
+	return slices.Contains(addressConfigs, setting) || strings.HasSuffix(setting, "bootstrap.servers")
 }
 
 func redactConfigs(_ *conn, m *kmsg.DescribeConfigsResponse) {
@@ -27,11 +32,11 @@ func redactConfigs(_ *conn, m *kmsg.DescribeConfigsResponse) {
 		}
 		for j := range r.Configs {
 			cfg := &r.Configs[j]
-			if slices.Contains(addressConfigs, cfg.Name) {
+			if holdsAddresses(cfg.Name) {
 				cfg.Value, cfg.IsSensitive = nil, true
 			}
 			for k := range cfg.ConfigSynonyms {
-				if s := &cfg.ConfigSynonyms[k]; slices.Contains(addressConfigs, s.Name) {
+				if s := &cfg.ConfigSynonyms[k]; holdsAddresses(s.Name) {
 					s.Value = nil
 				}
 			}

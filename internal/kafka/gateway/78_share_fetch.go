@@ -27,12 +27,19 @@ var respondShareFetch = rewriting(kmsg.NewPtrShareFetchResponse, func(c *conn, m
 	})
 })
 
+// maxShareFetch is the size of the largest request that is decoded, in bytes: what a frame claims to hold may take a hundred times its size in memory. A
+// request for 10 000 partitions with an acknowledgement each is a quarter of it.
+const maxShareFetch = 1 << 20
+
 func shareFetch(c *conn, h wire.RequestHeader) error {
 	generation := c.g.routes.generation.Load()
 	routes := c.g.routes.peek()
 	if !routes.opensFetch() {
 		c.shares.forget()
 		return c.pass(h, respondShareFetch)
+	}
+	if c.size > maxShareFetch {
+		return fmt.Errorf("%w: a share fetch request of %d bytes, at most %d are read", errMalformed, c.size, maxShareFetch)
 	}
 	return c.openRequest(func(body []byte) error {
 		req := kmsg.NewPtrShareFetchRequest()

@@ -499,3 +499,15 @@ func TestShareFetch(t *testing.T) {
 		t.Errorf("a matched topic added to a session: %+v", got)
 	}
 }
+
+// TestShareFetchClaims sends a share fetch request that claims to hold a great many topics.
+func TestShareFetchClaims(t *testing.T) {
+	s := newStub(t, func(stubRequest) []byte { return nil })
+	r := start(t, s.addr()).awaitReady()
+	r.setRoutes(onFetch(&fake{}, "in"))
+	c := r.raw()
+	req := kmsg.NewPtrShareFetchRequest()
+	req.Version = 1
+	writeFrame(c, request(req, 1), make([]byte, maxShareFetch))
+	c.ended()
+}

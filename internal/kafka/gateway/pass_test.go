@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // TestPassThrough produces and consumes over three brokers in every way that a client can, and checks that no broker's address reached a client.
@@ -198,5 +199,23 @@ func TestCloseTwice(t *testing.T) {
 	c.ended()
 	if err := r.Start(t.Context()); err == nil {
 		t.Error("a closed gateway starts")
+	}
+}
+
+func TestRedactedSettings(t *testing.T) {
+	for name, want := range map[string]bool{
+		"advertised.listeners": true, "listeners": true, "controller.quorum.bootstrap.servers": true,
+		"some.reporter.bootstrap.servers": true, "log.dirs": false, "listener.security.protocol.map": false,
+	} {
+		m := kmsg.NewPtrDescribeConfigsResponse()
+		c := kmsg.NewDescribeConfigsResponseResourceConfig()
+		c.Name, c.Value = name, ptr("secret:1")
+		c.ConfigSynonyms = []kmsg.DescribeConfigsResponseResourceConfigConfigSynonym{{Name: name, Value: ptr("secret:1")}}
+		m.Resources = []kmsg.DescribeConfigsResponseResource{{ResourceType: kmsg.ConfigResourceTypeBroker, Configs: []kmsg.DescribeConfigsResponseResourceConfig{c}}}
+		redactConfigs(nil, m)
+		got := m.Resources[0].Configs[0]
+		if hidden := got.Value == nil && got.ConfigSynonyms[0].Value == nil; hidden != want {
+			t.Errorf("%s: redacted %v, want %v", name, hidden, want)
+		}
 	}
 }
