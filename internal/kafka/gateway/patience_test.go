@@ -15,7 +15,7 @@ func (r *rig) hurry(p patience) {
 	r.patience = p
 }
 
-var impatient = patience{silence: 100 * time.Millisecond, least: 300 * time.Millisecond, lookup: 300 * time.Millisecond, client: 1 << 30, broker: 1 << 30}
+var impatient = patience{silence: 100 * time.Millisecond, least: 300 * time.Millisecond, lookup: 300 * time.Millisecond, client: 1 << 20, broker: 1 << 30}
 
 func TestSilentClient(t *testing.T) {
 	s := newStub(t, func(stubRequest) []byte { return []byte("pong") })
@@ -37,7 +37,8 @@ func TestSilentClient(t *testing.T) {
 
 // TestBudgetComesBack has clients whose opened requests cannot go on. The memory that they hold returns to others all the same.
 func TestBudgetComesBack(t *testing.T) {
-	big := strings.Repeat("x", 24<<20) // more than the sockets on the way take
+	huge := strings.Repeat("x", 60<<20) // more than the sockets on the way take
+	big := strings.Repeat("x", 2<<20)   // more than the budget
 	for _, c := range []struct {
 		name  string
 		limit int // of requests in flight
@@ -46,18 +47,18 @@ func TestBudgetComesBack(t *testing.T) {
 		{"a broker that reads nothing", 256, func(r *rig) *raw {
 			c := r.raw()
 			c.send(kmsg.NewPtrListGroupsRequest(), 1) // the stub stops here
-			go c.send(produceTo(9, -1, set{topic: "in", records: encoded(t, -1, big)}), 2)
+			go c.send(produceTo(9, -1, set{topic: "in", records: encoded(t, -1, huge)}), 2)
 			return c
 		}},
 		{"a queue that is full", 1, func(r *rig) *raw {
 			c := r.raw()
 			c.send(kmsg.NewPtrListGroupsRequest(), 1)
-			c.send(produceTo(9, -1, set{topic: "in", records: encoded(t, -1, "x")}), 2)
+			go c.send(produceTo(9, -1, set{topic: "in", records: encoded(t, -1, big)}), 2)
 			return c
 		}},
 		{"a lookup without answer", 256, func(r *rig) *raw {
 			c := r.raw()
-			c.send(produceTo(13, -1, set{id: topicID{1}, records: encoded(t, -1, "x")}, set{id: topicID{2}, records: encoded(t, -1, "x")}), 2)
+			go c.send(produceTo(13, -1, set{id: topicID{1}, records: encoded(t, -1, big)}, set{id: topicID{2}, records: encoded(t, -1, "x")}), 2)
 			return c
 		}},
 	} {
