@@ -153,6 +153,10 @@ func (d *decoder) number(path string, in any, out reflect.Value) {
 }
 
 func (d *decoder) text(path string, in any, out encoding.TextUnmarshaler) {
+	if _, secret := out.(*Secret); secret && !isText(in) {
+		d.problem(path, "must be text, and YAML reads it as something else: put it in quotes")
+		return
+	}
 	s, ok := d.scalar(path, in)
 	if !ok {
 		return
@@ -160,6 +164,11 @@ func (d *decoder) text(path string, in any, out encoding.TextUnmarshaler) {
 	if err := out.UnmarshalText([]byte(s)); err != nil {
 		d.problem(path, "%v", err)
 	}
+}
+
+func isText(v any) bool {
+	_, ok := v.(string)
+	return ok
 }
 
 // scalar returns a single value as text, with references resolved.

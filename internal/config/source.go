@@ -223,13 +223,13 @@ func (t *treeBuilder) scalar(path string, n *yaml.Node) any {
 		if n.Decode(&u) == nil {
 			return u
 		}
-		t.problem(path, n, "the number %s is too large: put it in quotes if it is text", n.Value)
+		t.problem(path, n, "the number is too large: put it in quotes if it is text")
 	case "!!float":
 		var f float64
 		if err := n.Decode(&f); err == nil && !math.IsInf(f, 0) && !math.IsNaN(f) {
 			return f
 		}
-		t.problem(path, n, "%s is not a number that can be used here: put it in quotes if it is text", n.Value)
+		t.problem(path, n, "is not a number that can be used here: put it in quotes if it is text")
 	case "!!str", "!!timestamp":
 		return unprotect(n.Value)
 	default:

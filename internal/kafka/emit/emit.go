@@ -46,9 +46,16 @@ const (
 
 // SASL is how the client authenticates.
 type SASL struct {
-	Mechanism          string // PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512
-	Username, Password string
+	Mechanism string // PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512
+	Username  string
+	Password  string `json:"-"`
 }
+
+// String leaves the password out, as every way of printing does.
+func (s SASL) String() string { return s.Mechanism + " " + s.Username }
+
+// GoString is String.
+func (s SASL) GoString() string { return s.String() }
 
 // Config configures a Client.
 type Config struct {

@@ -2,6 +2,7 @@ package emit
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -156,5 +157,16 @@ func TestSASL(t *testing.T) {
 	c = client(t, Config{Bootstrap: k.ListenAddrs(), Timeout: time.Second, SASL: &SASL{"SCRAM-SHA-256", "sluice", "wrong"}})
 	if _, err := c.Metadata(t.Context()); err == nil {
 		t.Error("a wrong password was accepted")
+	}
+}
+
+func TestPasswordIsHidden(t *testing.T) {
+	s := SASL{Mechanism: "PLAIN", Username: "sluice", Password: "hunter2"}
+	js, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := fmt.Sprintf("%v %+v %#v %s", s, &s, struct{ S *SASL }{&s}.S, js); strings.Contains(text, "hunter2") {
+		t.Errorf("shows the password: %s", text)
 	}
 }
