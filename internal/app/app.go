@@ -72,6 +72,7 @@ type App struct {
 	current *build     // what runs
 	failure string     // why the latest reload failed, "" if it did not
 	watch   atomic.Pointer[[]string]
+	loaded  map[string]digest // of the files as they were when Start loaded them
 }
 
 // Start loads the configuration, builds everything and serves clients. On an error nothing is left running; problems of
@@ -81,7 +82,7 @@ func Start(ctx context.Context, opts Options) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &App{opts: opts, progress: opts.Progress, started: cfg, metrics: telemetry.New(opts.Version)}
+	a := &App{opts: opts, progress: opts.Progress, started: cfg, metrics: telemetry.New(opts.Version), loaded: digests(cfg.Files)}
 	a.level.Set(slog.Level(cfg.Log.Level))
 	a.log = telemetry.NewLog(opts.LogTo, cfg.Log.Format == config.JSON, &a.level)
 	a.metrics.Schemas(&a.stats)
