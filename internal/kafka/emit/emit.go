@@ -95,7 +95,17 @@ type Record struct {
 type Client struct {
 	cfg Config
 	kgo *kgo.Client
+	// large writes records that are larger than a batch of kgo is by default, one at a time: whoever sends to alone. How large a record may be is the brokers' business,
+	// but many in one batch of that size would be refused.
+	large *kgo.Client
+	alone chan struct{}
 }
+
+// largeRecord is the size, in bytes, from which a record is written by Client.large; largestBatch is what that takes.
+const (
+	largeRecord  = 512 << 10
+	largestBatch = 96 << 20
+)
 
 // New returns a Client. It connects when it is first used.
 func New(cfg Config) (*Client, error) {
@@ -129,7 +139,12 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the gateway's own client: %w", err)
 	}
-	return &Client{cfg: cfg, kgo: client}, nil
+	large, err := kgo.NewClient(append(opts, kgo.ProducerBatchMaxBytes(largestBatch))...)
+	if err != nil {
+		client.Close()
+		return nil, fmt.Errorf("the gateway's own client: %w", err)
+	}
+	return &Client{cfg: cfg, kgo: client, large: large, alone: make(chan struct{}, 1)}, nil
 }
 
 func mechanismOf(s SASL) (sasl.Mechanism, error) {
@@ -152,11 +167,48 @@ func partitionOf(string) func(r *kgo.Record, n int) int {
 // Emit writes records and returns nil once all of them are acknowledged; after an error some of them may have been written. It keeps nothing of its
 // arguments.
 func (c *Client) Emit(ctx context.Context, records []Record) error {
-	if len(records) == 0 {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
+	for rest := records; len(rest) > 0; {
+		n := 0
+		for n < len(rest) && !rest[n].isLarge() {
+			n++
+		}
+		if n > 0 {
+			if err := c.write(ctx, c.kgo, rest[:n]); err != nil {
+				return err
+			}
+			rest = rest[n:]
+			continue
+		}
+		if err := c.writeLarge(ctx, &rest[0]); err != nil {
+			return err
+		}
+		rest = rest[1:]
+	}
+	return nil
+}
+
+func (r *Record) isLarge() bool {
+	n := len(r.Record.Key) + len(r.Record.Value) + len(r.Reason)
+	for _, h := range r.Record.Headers {
+		n += len(h.Name) + len(h.Value)
+	}
+	return n >= largeRecord
+}
+
+func (c *Client) writeLarge(ctx context.Context, r *Record) error {
+	select {
+	case c.alone <- struct{}{}:
+	case <-ctx.Done():
+		return explain(r.Topic, fmt.Errorf("no acknowledgement in time: %w", ctx.Err()))
+	}
+	defer func() { <-c.alone }()
+	return c.write(ctx, c.large, []Record{*r})
+}
+
+// write writes records with one client and waits until they are acknowledged, or ctx ends.
+func (c *Client) write(ctx context.Context, client *kgo.Client, records []Record) error {
 	// Room for all: a callback that comes after Emit has returned must not wait.
 	done := make(chan error, len(records))
 	for i := range records {
@@ -165,7 +217,7 @@ func (c *Client) Emit(ctx context.Context, records []Record) error {
 			return err
 		}
 		// ctx bounds the waiting, not RecordDeliveryTimeout, which counts from a record's timestamp: that is the original's and may be old.
-		c.kgo.Produce(ctx, r, func(_ *kgo.Record, err error) { done <- err })
+		client.Produce(ctx, r, func(_ *kgo.Record, err error) { done <- err })
 	}
 	var first error
 	for range records {
@@ -190,6 +242,8 @@ func explain(topic string, err error) error {
 	switch {
 	case errors.Is(err, kerr.UnknownTopicOrPartition):
 		return fmt.Errorf("topic %s: %w: create it", topic, err)
+	case errors.Is(err, kerr.MessageTooLarge):
+		return fmt.Errorf("topic %s: %w: raise its max.message.bytes above that of the topics that records come from, because they have more headers here", topic, err)
 	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.ClusterAuthorizationFailed):
 		return fmt.Errorf("topic %s: %w: allow the cluster's service_account to write to it", topic, err)
 	}
@@ -254,4 +308,7 @@ func (c *Client) Metadata(ctx context.Context) (*kmsg.MetadataResponse, error) {
 }
 
 // Close gives up what is under way and closes all connections.
-func (c *Client) Close() { c.kgo.Close() }
+func (c *Client) Close() {
+	c.kgo.Close()
+	c.large.Close()
+}

@@ -2,10 +2,12 @@ package emit
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -168,5 +170,41 @@ func TestPasswordIsHidden(t *testing.T) {
 	}
 	if text := fmt.Sprintf("%v %+v %#v %s", s, &s, struct{ S *SASL }{&s}.S, js); strings.Contains(text, "hunter2") {
 		t.Errorf("shows the password: %s", text)
+	}
+}
+
+// TestLarge writes records that are larger than batches usually are, between small ones and from several callers at once: in order, and each alone.
+func TestLarge(t *testing.T) {
+	k := cluster(t, kfake.SeedTopics(1, "dead"), kfake.BrokerConfigs(map[string]string{"message.max.bytes": "4000000"}))
+	c := client(t, Config{Bootstrap: k.ListenAddrs()})
+	value := make([]byte, 3<<20)
+	if _, err := rand.Read(value); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	const callers = 4
+	for i := range callers {
+		wg.Go(func() {
+			var records []Record
+			for j := range 5 {
+				r := Record{Topic: "dead", Source: Source{Topic: "in", Index: int32(j)}, Record: abi.Record{Key: fmt.Append(nil, i), Value: fmt.Append(nil, j)}}
+				if j%2 == 1 {
+					r.Record.Value = value[:len(value)-j]
+				}
+				records = append(records, r)
+			}
+			if err := c.Emit(t.Context(), records); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	next := map[string]int{}
+	for _, r := range read(t, k.ListenAddrs(), "dead", 5*callers) {
+		j := next[string(r.Key)]
+		next[string(r.Key)]++
+		if want := fmt.Sprint(j); j%2 == 0 && string(r.Value) != want || j%2 == 1 && len(r.Value) != len(value)-j {
+			t.Errorf("caller %s: record %d has %d bytes", r.Key, j, len(r.Value))
+		}
 	}
 }
