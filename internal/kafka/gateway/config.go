@@ -66,7 +66,7 @@ type LimitsConfig struct {
 	Connections int
 	// DialTimeout bounds connecting to one broker; 10 s.
 	DialTimeout time.Duration
-	// EmitTimeout bounds the writing of one batch's dead letters; 10 s. It should be well below the clients' request timeout.
+	// EmitTimeout bounds the writing of the dead letters of one request or response; 10 s. It should be well below the clients' request timeout.
 	EmitTimeout time.Duration
 }
 

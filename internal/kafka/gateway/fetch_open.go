@@ -71,6 +71,7 @@ func (c *conn) openFetch(e *entry, size int32) (late []byte, err error) {
 // fetching is the work on one fetch response.
 type fetching struct {
 	*conn
+	emitting
 	body   []byte
 	routes *Routes
 	opener *opener
@@ -279,7 +280,7 @@ func (f *fetching) apply(topic string, partition int32, b *batch.Batch, recs []a
 		return emit.Source{Topic: topic, Partition: partition, ProducerID: -1, Epoch: -1, Sequence: -1, Index: int32(recs[i].Offset - b.BaseOffset), Offset: recs[i].Offset}
 	})
 	if len(letters) > 0 {
-		if err := f.cluster.emit(f.ctx, letters, f.g.cfg.Limits.EmitTimeout); err != nil {
+		if err := f.emit(f.ctx, f.conn, letters); err != nil {
 			return nil, fmt.Errorf("%w: %w", errDeadLetter, err)
 		}
 	}

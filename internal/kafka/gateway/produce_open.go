@@ -71,6 +71,7 @@ func (c *conn) openProduce(h wire.RequestHeader) error {
 // producing is the work on one produce request.
 type producing struct {
 	*conn
+	emitting
 	header wire.RequestHeader
 	routes *Routes
 	opener *opener
@@ -288,7 +289,7 @@ func (p *producing) divert(topic string, partition int32, b *batch.Batch, decisi
 	if len(letters) == 0 {
 		return nil
 	}
-	if err := p.cluster.emit(p.ctx, letters, p.g.cfg.Limits.EmitTimeout); err != nil {
+	if err := p.emit(p.ctx, p.conn, letters); err != nil {
 		return refuse(kerr.NotEnoughReplicas, CauseEmit, "dead letters could not be written: %v", err)
 	}
 	failpoint(failAfterEmit)
@@ -303,11 +304,18 @@ func sequence(b *batch.Batch, index int) int32 {
 	return int32((int64(b.BaseSequence) + int64(index)) & 0x7fffffff)
 }
 
-// emit writes dead letters within a time limit of its own, so that the client hears of a failure before it gives up.
-func (c *cluster) emit(ctx context.Context, letters []emit.Record, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+// emitting is the time that the dead letters of one request or response may take.
+type emitting struct{ until time.Time }
+
+// emit writes dead letters. All of a frame have one time limit, so that the client hears of a failure before it gives up and sends the
+// same again on another connection.
+func (e *emitting) emit(ctx context.Context, c *conn, letters []emit.Record) error {
+	if e.until.IsZero() {
+		e.until = time.Now().Add(c.g.cfg.Limits.EmitTimeout)
+	}
+	ctx, cancel := context.WithDeadline(ctx, e.until)
 	defer cancel()
-	return c.emitter.Emit(ctx, letters)
+	return c.cluster.emitter.Emit(ctx, letters)
 }
 
 // rebuild makes the batch that goes to the broker. Records that go no further become markers.

@@ -19,6 +19,7 @@ import (
 	"github.com/sluicegate/sluice/abi"
 	"github.com/sluicegate/sluice/host"
 	"github.com/sluicegate/sluice/internal/kafka/batch"
+	"github.com/sluicegate/sluice/internal/kafka/emit"
 	"github.com/sluicegate/sluice/internal/kafka/marker"
 )
 
@@ -532,6 +533,39 @@ func TestSequenceDistance(t *testing.T) {
 	} {
 		if got := distance(c.a, c.b); got != c.want {
 			t.Errorf("distance(%d, %d) = %d, want %d", c.a, c.b, got, c.want)
+		}
+	}
+}
+
+// slowEmitter never succeeds.
+type slowEmitter struct{}
+
+func (slowEmitter) Emit(ctx context.Context, _ []emit.Record) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestEmitTimeout has dead letters in many partitions of a request: their time is that of one.
+func TestEmitTimeout(t *testing.T) {
+	const partitions = 10
+	k := kafka(t, 1, kfake.SeedTopics(partitions, "in"))
+	r := start(t, k.ListenAddrs(), func(c *Config) {
+		c.Clusters[0].Emitter = slowEmitter{}
+		c.Limits.EmitTimeout = 500 * time.Millisecond
+	}).awaitReady()
+	r.setRoutes(onProduce(&fake{drops: true, judge: byValue}, "in"))
+	var sets []set
+	for i := range int32(partitions) {
+		sets = append(sets, set{topic: "in", partition: i, records: encoded(t, -1, "dead one")})
+	}
+	began := time.Now()
+	resp := r.raw().produce(produceTo(9, -1, sets...))
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("the answer took %v", took)
+	}
+	for _, p := range resp.Topics[0].Partitions {
+		if p.ErrorCode != kerr.NotEnoughReplicas.Code {
+			t.Errorf("partition %d: error %d", p.Partition, p.ErrorCode)
 		}
 	}
 }
