@@ -94,6 +94,7 @@ func (c *conn) serve() {
 	upstream, err := c.cluster.dial(c.ctx, c.node, c.g.cfg.Limits.DialTimeout)
 	if err != nil {
 		c.fail(CauseUpstream, "broker not reached", err)
+		c.reset()
 		return
 	}
 	c.mu.Lock()
@@ -121,6 +122,14 @@ func (c *conn) serve() {
 		c.end("read request", err)
 	} else {
 		c.end("read response", upErr)
+	}
+}
+
+// reset makes the close that follows a reset, which every client takes for a broker that is away. An end in good order,
+// before the first answer, is to some of them a broker that speaks another protocol, and not worth another try.
+func (c *conn) reset() {
+	if tcp, ok := c.client.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
 	}
 }
 

@@ -2,10 +2,13 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -126,6 +129,22 @@ func TestUpstreamLater(t *testing.T) {
 	r.awaitReady()
 	if err := r.client().ProduceSync(t.Context(), &kgo.Record{Topic: "t", Value: []byte("v")}).FirstErr(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestUpstreamAway resets a connection whose broker is not reached: clients try again after that, and not all of them do after an end in good
+// order, without an answer.
+func TestUpstreamAway(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = ln.Close()
+	c := start(t, []string{ln.Addr().String()}).raw()
+	c.send(apiVersions(3), 1)
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := io.ReadAll(c); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("read: %v, want a reset", err)
 	}
 }
 
