@@ -24,7 +24,7 @@ func benchIsolation(opts options, dir string) ([]*table, error) {
 		return nil, err
 	}
 	defer n.stop()
-	if err := b.fresh("pass-produce-quiet", "loop-produce-noise", "change-produce-noise"); err != nil {
+	if err := b.fresh("pass-produce-quiet", "pass-produce-noise", "loop-produce-noise", "change-produce-noise"); err != nil {
 		return nil, err
 	}
 
@@ -39,6 +39,11 @@ func benchIsolation(opts options, dir string) ([]*table, error) {
 	}
 	outs, err := interleave(opts.rounds, []leg{
 		{name: "alone", proc: n.gateway, run: quiet},
+		{name: "beside a busy connection without stages", proc: n.gateway, run: func() (sample, error) {
+			stop := n.noise("pass-produce-noise")
+			defer stop()
+			return quiet()
+		}},
 		{name: "beside one endless and one busy stage", proc: n.gateway, run: func() (sample, error) {
 			stop := n.noise("loop-produce-noise", "change-produce-noise")
 			defer stop()
@@ -49,6 +54,7 @@ func benchIsolation(opts options, dir string) ([]*table, error) {
 		return nil, err
 	}
 	t := &table{title: "Isolation: latency of an unrelated connection, 200/s, ms"}
+	t.note("A busy connection keeps client, gateway and broker busy on the same cores: what it adds without stages is the machine's, not the guests'.")
 	t.add("", "p50", "p99", "p50 added", "p99 added")
 	base50, base99 := outs[0].quantiles()
 	for i, o := range outs {
