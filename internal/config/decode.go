@@ -266,7 +266,8 @@ func sortedKeys(m map[string]any) []string {
 func suggest(written string, known []string) string {
 	best, least := "", 3
 	for _, name := range known {
-		if n := distance(strings.ToLower(written), name); n < least {
+		// A guess that changes more than half of a short word is none.
+		if n := distance(strings.ToLower(written), name); n < least && 2*n <= len(name) {
 			best, least = name, n
 		}
 	}
