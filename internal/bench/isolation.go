@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"sync"
 	"time"
 )
@@ -13,14 +14,8 @@ func benchIsolation(opts options, dir string) ([]*table, error) {
 	if err != nil {
 		return nil, err
 	}
-	guests, err := buildGuests(dir)
+	n, err := startNetwork(dir, opts.sluice, b)
 	if err != nil {
-		b.stop()
-		return nil, err
-	}
-	n, err := startNetwork(dir, opts.sluice, b, guests)
-	if err != nil {
-		b.stop()
 		return nil, err
 	}
 	defer n.stop()
@@ -84,7 +79,7 @@ func (n *network) noise(topics ...string) (stop func()) {
 				}
 				c, err := dial(n.plain.addr, nil)
 				if err != nil {
-					fmt.Println("noise:", err)
+					fmt.Fprintln(os.Stderr, "noise:", err)
 					time.Sleep(10 * time.Millisecond)
 					continue
 				}

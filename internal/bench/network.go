@@ -43,14 +43,8 @@ func benchKafka(opts options, dir string) ([]*table, error) {
 
 // benchNetwork measures one broker through every path.
 func benchNetwork(opts options, dir string, b *broker) ([]*table, error) {
-	guests, err := buildGuests(dir)
+	n, err := startNetwork(dir, opts.sluice, b)
 	if err != nil {
-		b.stop()
-		return nil, err
-	}
-	n, err := startNetwork(dir, opts.sluice, b, guests)
-	if err != nil {
-		b.stop()
 		return nil, err
 	}
 	defer n.stop()

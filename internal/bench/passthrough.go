@@ -50,36 +50,47 @@ type network struct {
 	changed path // opened, every record rewritten
 }
 
-func startNetwork(dir, sluice string, b *broker, guests guestFiles) (*network, error) {
-	n := &network{broker: b}
+// startNetwork starts the gateway and the forwarder before a broker, which is
+// the network's from then on: it is stopped with it, or if the start fails.
+func startNetwork(dir, sluice string, b *broker) (n *network, err error) {
+	n = &network{broker: b}
+	defer func() {
+		if err != nil {
+			n.stop()
+		}
+	}()
+	guests, err := buildGuests(dir)
+	if err != nil {
+		return n, err
+	}
 	self, err := os.Executable()
 	if err != nil {
-		return nil, err
+		return n, err
 	}
 	port := testenv.Ports(1)
 	n.forward, err = start(dir, "forward", self, "-child", "forward", "-port", strconv.Itoa(port), "-to", b.addr)
 	if err != nil {
-		return nil, err
+		return n, err
 	}
 	floor := fmt.Sprintf("127.0.0.1:%d", port)
 	if err := n.forward.waitPort(floor, 5*time.Second); err != nil {
-		return nil, err
+		return n, err
 	}
 	span := int(b.node) + 4
 	base := testenv.Ports(2*span + 1)
 	secure := base + span
 	cfg, err := writeConfig(dir, b.addr, base, secure, base+2*span, guests)
 	if err != nil {
-		return nil, err
+		return n, err
 	}
 	n.gateway, err = start(dir, "sluice", sluice, "run", "-c", cfg)
 	if err != nil {
-		return nil, err
+		return n, err
 	}
 	// The node's own listener, which is bound once the broker is known.
 	addr := func(base int) string { return fmt.Sprintf("127.0.0.1:%d", base+1+int(b.node)) }
 	if err := n.gateway.waitPort(addr(base), 60*time.Second); err != nil {
-		return nil, err
+		return n, err
 	}
 	wrap := func(c net.Conn) net.Conn { return tls.Client(c, &tls.Config{InsecureSkipVerify: true}) }
 	n.direct = path{name: "direct", addr: b.addr, topic: "pass"}
